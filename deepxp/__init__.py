@@ -1,0 +1,84 @@
+"""deepxp: an L-layer neural network written once, on NumPy or CuPy.
+
+    import deepxp as dx
+
+    net = dx.Network((64, 128, 10), backend="auto", seed=0)
+    history = dx.train(net, X, y, epochs=10)            # columns are samples
+    net.predict(X_test)
+
+The map, from the mathematics up; imports only go down:
+
+    ops                     the definitions: activations, dense layers, losses, updates
+    kernels                 faster functions of the same names
+    backend, devices        a device as a value: name, xp, kernels
+    parameters, workspace   theta and the memory of a step
+    data, metrics, rng      tables, digits, scaling; accuracy and the like; counter-based streams
+    network, optimizers     the recursions; the rates of a step
+    gradcheck, evaluation   the gradient against differences; J and metrics on data
+    training, functions     the step and the loop; every op with xp inferred
+    cli                     the command line
+"""
+
+from deepxp.backend import Backend, backend
+from deepxp.devices import Device, devices
+from deepxp.errors import (
+    ConfigError,
+    DataError,
+    DeepxpError,
+    DeviceError,
+    GradientError,
+    MixedDevicesError,
+    ModelFileError,
+    NonFiniteError,
+    OutOfMemoryError,
+    ShapeError,
+)
+from deepxp.evaluation import evaluate
+from deepxp.functions import (
+    adam,
+    adamw,
+    elu,
+    elu_backward,
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    momentum,
+    nesterov,
+    relu,
+    relu_backward,
+    rmsprop,
+    sgd,
+    sigmoid,
+    sigmoid_backward,
+    sigmoid_cross_entropy,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    softmax_cross_entropy,
+    squared_error,
+    tanh,
+    tanh_backward,
+)
+from deepxp.gradcheck import Activation, gradcheck
+from deepxp.namespaces import array_namespace, asnumpy
+from deepxp.network import Network, load
+from deepxp.optimizers import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    RMSProp,
+    StepDecay,
+)
+from deepxp.training import History, TrainingStep, train
+
+__version__ = "0.1.0"
+
+__all__ = [name for name in dir() if not name.startswith("_")]

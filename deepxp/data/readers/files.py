@@ -1,0 +1,82 @@
+"""The bytes and the lines of a file, unpacked when its name ends in .gz; whatever the disk says becomes a DataError."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO, cast
+from zipfile import BadZipFile
+
+from deepxp.errors import DataError
+
+DEFLATE_RATIO = 1032
+"""No deflate stream unpacks to more than this many times its size (zlib, technical details)."""
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the bytes of `path` are gzipped, by its name."""
+    return path.suffix.lower() == ".gz"
+
+
+def check_readable(path: Path) -> None:
+    """Raise DataError unless `path` is a file with something in it."""
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give the file inside it")
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise DataError(f"{path}: is empty (0 bytes)")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The unpacked bytes of `path`; a failing disk or a damaged archive inside the block is raised as DataError."""
+    check_readable(path)
+    try:
+        # BufferedReader over a GzipFile: its readline is C, the other is not; both are the BinaryIO that readers need
+        with cast(BinaryIO, io.BufferedReader(gzip.GzipFile(path))) if is_packed(path) else path.open("rb") as stream:
+            yield stream
+    except PermissionError as error:
+        raise DataError(f"{path}: no permission to read it") from error
+    except (OSError, EOFError, zlib.error, BadZipFile) as error:
+        raise DataError(f"{path}: is damaged or not what its name says: {error}") from error
+
+
+def most_bytes(path: Path) -> int:
+    """The most bytes that `path` can unpack to: what a header declares is held against it before memory is taken."""
+    return path.stat().st_size * (DEFLATE_RATIO if is_packed(path) else 1)
+
+
+def check_limit(path: Path, nbytes: int, limit: int) -> None:
+    """Raise DataError if `nbytes` are more than the `limit` that the caller set on one file."""
+    if nbytes > limit:
+        raise DataError(
+            f"{path}: needs {nbytes / 2**20:,.0f} MiB unpacked, more than the limit of {limit / 2**20:,.0f} MiB; "
+            "raise limit_bytes if the file is to be trusted"
+        )
+
+
+def text_lines(path: Path, limit: int) -> Iterator[str]:
+    """The lines of a UTF-8 file with their ends; line k of the file is the k-th one, counted from 1.
+
+    A byte order mark is dropped, and a comment line (its first character is #) arrives blank, so that numbers hold.
+    Raises DataError, with the line, for bytes that are not UTF-8, and once more than `limit` bytes were unpacked.
+    """
+    total = 0
+    with opened(path) as stream:
+        for number in count(1):
+            raw = stream.readline(limit - total + 1)
+            if not raw:
+                return
+            total += len(raw)
+            check_limit(path, total, limit)
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}:{number}: byte 0x{raw[error.start]:02x} is not UTF-8 text; save the file as UTF-8"
+                ) from error
+            yield "\n" if line.lstrip(" ").startswith("#") else line

@@ -1,0 +1,48 @@
+"""What a caller may ask of a reader."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+from deepxp.errors import ConfigError
+
+LIMIT_BYTES: Final = 8 * 2**30
+
+
+class NoTarget(Enum):
+    """The type of NO_TARGET; an enum with one member is how a type checker follows a sentinel."""
+
+    NO_TARGET = "no target"
+
+
+NO_TARGET: Final = NoTarget.NO_TARGET
+"""Passed as `target`: the file holds features only, or its targets are not wanted."""
+
+Target = str | int | NoTarget | None
+Header = Literal["auto", "yes", "no"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keyword arguments of `deepxp.data.load`, checked once; each reader heeds those that its format knows.
+
+    Raises ConfigError for a value that no format could use.
+    """
+
+    target: Target = None
+    header: Header = "auto"
+    delimiter: str | None = None
+    n_features: int | None = None
+    limit_bytes: int = LIMIT_BYTES
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target, bool):
+            raise ConfigError(f"target={self.target} is no column; give a name or a position, or NO_TARGET for none")
+        if self.header not in ("auto", "yes", "no"):
+            raise ConfigError(f"header={self.header!r} is not known; give 'auto', 'yes' or 'no'")
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise ConfigError(f"delimiter={self.delimiter!r} separates no cells; give one character such as ',' or ';'")
+        if self.n_features is not None and self.n_features < 1:
+            raise ConfigError(f"n_features={self.n_features}: a sample has at least one feature")
+        if self.limit_bytes < 1:
+            raise ConfigError(f"limit_bytes={self.limit_bytes}: nothing can be read within that")

@@ -1,0 +1,62 @@
+"""Every definition for a caller who only has arrays: the namespace is inferred from them.
+
+`softmax(Z)` is `deepxp.ops.activations.softmax(xp, Z)` with the xp of Z. Arrays of two libraries or devices raise
+MixedDevicesError, naming both.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from deepxp.namespaces import array_namespace
+from deepxp.ops import activations, losses, updates
+from deepxp.ops.typing import Array
+
+
+def _inferred(op: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(op)
+    def function(*arguments: Any) -> Any:
+        return op(array_namespace(*arguments), *arguments)
+
+    del function.__wrapped__  # type: ignore[attr-defined]  # its signature would show the xp that is not taken
+    return function
+
+
+def _costed(evaluate: Callable[..., None]) -> Callable[[Array, Array], tuple[Array, Array]]:
+    def function(Z: Array, Y: Array) -> tuple[Array, Array]:
+        xp = array_namespace(Z, Y)
+        ell, dZ = xp.sum(xp.zeros_like(Z), axis=0), xp.zeros_like(Z)
+        evaluate(xp, Z, Y, ell, dZ)
+        return losses.cost(xp, ell), dZ
+
+    function.__name__ = function.__qualname__ = evaluate.__name__
+    function.__doc__ = f"(J, dZ) for Z (n[L], m) and targets Y of its shape, J the mean over samples of\n\n{evaluate.__doc__}"
+    return function
+
+
+relu = _inferred(activations.relu)
+relu_backward = _inferred(activations.relu_backward)
+leaky_relu = _inferred(activations.leaky_relu)
+leaky_relu_backward = _inferred(activations.leaky_relu_backward)
+sigmoid = _inferred(activations.sigmoid)
+sigmoid_backward = _inferred(activations.sigmoid_backward)
+tanh = _inferred(activations.tanh)
+tanh_backward = _inferred(activations.tanh_backward)
+elu = _inferred(activations.elu)
+elu_backward = _inferred(activations.elu_backward)
+gelu = _inferred(activations.gelu)
+gelu_backward = _inferred(activations.gelu_backward)
+silu = _inferred(activations.silu)
+silu_backward = _inferred(activations.silu_backward)
+softmax = _inferred(activations.softmax)
+softmax_backward = _inferred(activations.softmax_backward)
+log_softmax = _inferred(losses.log_softmax)
+softmax_cross_entropy = _costed(losses.softmax_cross_entropy)
+sigmoid_cross_entropy = _costed(losses.sigmoid_cross_entropy)
+squared_error = _costed(losses.squared_error)
+sgd = _inferred(updates.sgd)
+momentum = _inferred(updates.momentum)
+nesterov = _inferred(updates.nesterov)
+rmsprop = _inferred(updates.rmsprop)
+adam = _inferred(updates.adam)
+adamw = _inferred(updates.adamw)

@@ -1,0 +1,41 @@
+"""Which layer went bad first: named from the arrays that the failed step left behind."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from deepxp.errors import NonFiniteError
+from deepxp.network import Network
+from deepxp.ops.typing import Array
+from deepxp.parameters import Gradient
+from deepxp.workspace import Workspace
+
+
+def quantities(net: Network, work: Workspace, gradient: Gradient) -> Iterator[tuple[str, Array]]:
+    """The arrays of a step in the order in which they are computed."""
+    yield "the input A[0]", work.A[0]
+    for l in range(1, net.L + 1):
+        if work.Z[l] is not work.A[l]:
+            yield f"Z[{l}]", work.Z[l]
+        yield (f"Z[{l}]" if l == net.L else f"A[{l}]"), work.A[l]
+    yield "the loss", work.losses
+    for l in range(net.L, 0, -1):
+        yield f"dW[{l}]", gradient.dW[l]
+        yield f"db[{l}]", gradient.db[l]
+
+
+def diagnose(net: Network, work: Workspace, gradient: Gradient, epoch: int, step: int) -> NonFiniteError:
+    """The error for a step whose loss is NaN or infinite: the first quantity of it that is not finite."""
+    for name, array in quantities(net, work, gradient):
+        values = net.backend.asnumpy(array)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            return NonFiniteError(
+                f"training met {values[bad].flat[0]} at step {step} of epoch {epoch}: the first bad values are in {name}, "
+                f"{int(bad.sum())} of {bad.size}; lower the learning rate, clip the gradient (clip_norm=1.0) or scale "
+                "the inputs. The network has the weights from before this epoch"
+            )
+    return NonFiniteError(
+        f"training met a loss that is not finite at step {step} of epoch {epoch}, but every layer's values are finite: "
+        "the sum over the batch overflowed; lower the learning rate or clip the gradient (clip_norm=1.0)"
+    )

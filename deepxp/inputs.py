@@ -1,0 +1,149 @@
+"""The door: what a caller hands in, checked once and turned into tables whose rows are samples.
+
+Inside the package columns are samples, (n, m); a table in memory keeps the numbers of a sample together, and `table.T`
+is the view that the mathematics sees.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deepxp.errors import ConfigError, DataError, ShapeError
+from deepxp.namespaces import asnumpy, is_array
+from deepxp.ops.losses import Loss
+from deepxp.ops.typing import Array
+
+
+def samples(X: Any, n: int) -> Array:
+    """The table (m, n) behind columns X (n, m); a view where the samples of X are contiguous in memory.
+
+    Raises ShapeError for anything but n rows, and DataError for what is not a number.
+    """
+    X = X if is_array(X) else np.asarray(X)
+    if X.ndim != 2:
+        raise ShapeError(
+            f"X must have shape ({n}, m), a column for each sample, got {tuple(X.shape)}"
+            + ("; a single sample x is x[:, None]" if X.ndim == 1 else "")
+        )
+    if X.shape[0] != n:
+        hint = (
+            "; its rows are samples: pass X.T" if X.shape[1] == n else f"; the network has {n} inputs, X has {X.shape[0]} rows"
+        )
+        raise ShapeError(f"X must have shape ({n}, m), a column for each sample, got {tuple(X.shape)}{hint}")
+    if X.shape[1] == 0:
+        raise ShapeError(f"X has no samples: its shape is {tuple(X.shape)}")
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "fiub":
+        raise DataError(f"X must hold real numbers, got dtype {X.dtype}; convert it first, e.g. X.astype('float32')")
+    table = X.T
+    if isinstance(table, np.ndarray) and not table.flags.c_contiguous:
+        table = np.ascontiguousarray(table)
+    return table
+
+
+def is_labels(loss: Loss, y: Array) -> bool:
+    """Are these labels (m,) for a loss that takes labels as they are?"""
+    return loss.evaluate_labels is not None and y.ndim == 1
+
+
+def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
+    """The targets of m samples as a table on the host: labels (m,) in int32, or rows (m, n[L]).
+
+    y may be labels (m,), one number a sample (m,) where n[L] = 1, or columns (n[L], m). Labels out of range, numbers
+    outside [0, 1] where a probability is due, columns that do not sum to 1 and NaN raise DataError naming the sample.
+    """
+    y = asnumpy(y) if is_array(y) else np.asarray(y)
+    if y.dtype.kind not in "fiub":
+        raise DataError(
+            f"y must hold numbers, got dtype {y.dtype}; deepxp.data.encode_targets(y) turns names into labels 0..C-1"
+        )
+    if is_labels(loss, y):
+        return _labels(y, outputs, m)
+    if y.ndim == 1 and outputs == 1:
+        y = y[None, :]
+    if y.shape != (outputs, m):
+        if y.shape == (m, outputs):
+            raise ShapeError(f"y has shape {y.shape}: its rows are samples; pass y.T")
+        wanted = f"labels ({m},) or columns ({outputs}, {m})" if loss.evaluate_labels else f"({outputs}, {m})"
+        if outputs == 1:
+            wanted = f"({m},) or (1, {m})"
+        raise ShapeError(f"y must have shape {wanted} for {m} samples and {outputs} outputs, got {y.shape}")
+    _finite(y, "y")
+    if loss.name != "squared-error" and (y.min() < 0 or y.max() > 1):
+        sample = int(np.argmax(((y < 0) | (y > 1)).any(axis=0)))
+        raise DataError(
+            f"{loss.name} takes targets between 0 and 1, got {y[:, sample].tolist()} for sample {sample + 1}; "
+            "for numbers use loss='squared-error', for more than two classes 'softmax-cross-entropy'"
+        )
+    if loss.evaluate_labels:
+        sums = y.sum(axis=0)
+        if (wrong := np.abs(sums - 1) > 1e-3).any():
+            sample = int(np.argmax(wrong))
+            raise DataError(f"the probabilities of a sample must sum to 1, sample {sample + 1} sums to {sums[sample]:g}")
+    return np.ascontiguousarray(y.T)
+
+
+def _labels(y: Array, classes: int, m: int) -> Array:
+    if y.shape != (m,):
+        raise ShapeError(f"expected a label for each of the {m} samples, got {y.shape[0]}")
+    if y.dtype.kind == "f":
+        _finite(y, "y")
+        if (y != np.floor(y)).any():
+            sample = int(np.argmax(y != np.floor(y)))
+            raise DataError(f"labels are whole numbers, got {y[sample]!r} for sample {sample + 1}")
+    low, high = y.min(), y.max()
+    if low < 0 or high >= classes:
+        sample = int(np.argmax((y < 0) | (y >= classes)))
+        raise DataError(
+            f"labels must lie in 0..{classes - 1} for {classes} outputs, got {y[sample]} for sample {sample + 1}"
+        )
+    return y.astype(np.int32)
+
+
+def _finite(values: Array, name: str) -> None:
+    # the sum of finite numbers is finite but for overflow: a cheap look first, the exact one where it fails
+    if values.dtype.kind == "f" and not np.isfinite(values.sum()) and not (good := np.isfinite(values)).all():
+        where = np.argwhere(~good)[0]
+        raise DataError(f"{name} holds {values[tuple(where)]} for sample {int(where[-1]) + 1}")
+
+
+def sample_weights(
+    y: Array, m: int, sample_weight: Any = None, class_weight: Mapping[int, float] | Sequence[float] | str | None = None
+) -> Array | None:
+    """w (m,), scaled to mean 1, or None where all samples count alike.
+
+    class_weight is a weight for each label, or 'balanced': m / (C m_c), with m_c the number of samples of class c.
+    """
+    if sample_weight is None and class_weight is None:
+        return None
+    w = np.ones(m)
+    if sample_weight is not None:
+        given = asnumpy(sample_weight) if is_array(sample_weight) else np.asarray(sample_weight)
+        if given.shape != (m,):
+            raise ShapeError(f"sample_weight must have shape ({m},), a weight for each sample, got {given.shape}")
+        w = w * given
+    if class_weight is not None:
+        labels = y if y.ndim == 1 else y[:, 0]
+        if labels.shape != (m,) or (y.ndim == 2 and y.shape[1] != 1) or (labels != np.floor(labels)).any():
+            raise ConfigError("class_weight needs one label for each sample; weigh the samples with sample_weight")
+        w = w * _class_weights(labels.astype(np.int64), class_weight)
+    if not np.isfinite(w).all() or (w < 0).any() or not w.sum() > 0:
+        raise DataError("weights must be finite, not negative, and not all zero")
+    return w / w.mean()
+
+
+def _class_weights(labels: Array, class_weight: Mapping[int, float] | Sequence[float] | str) -> Array:
+    counts = np.bincount(labels)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ConfigError(f"class_weight must be 'balanced' or a weight for each class, got {class_weight!r}")
+        table = labels.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    elif isinstance(class_weight, Mapping):
+        table = np.array([float(class_weight.get(c, 1.0)) for c in range(counts.size)])
+    else:
+        table = np.asarray(class_weight, dtype=float)
+        if table.size < counts.size:
+            raise ConfigError(f"class_weight has {table.size} weights for labels up to {counts.size - 1}")
+    return table[labels]
+
+

@@ -1,0 +1,95 @@
+"""A trained network as a file: safetensors, with everything else that it takes in its metadata.
+
+Tensors: `W1`, `b1`, ... `WL`, `bL`, and `scaler.shift`, `scaler.factor` where inputs are scaled. The metadata holds
+one JSON text under "deepxp": the format's number, the sizes and the names. Opened without a GPU, without pickle.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from deepxp import safetensors
+from deepxp.errors import ModelFileError
+from deepxp.ops.typing import Array
+from deepxp.parameters import Parameters, count_parameters
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model file says of a network beside its numbers; activations and loss by name."""
+
+    sizes: tuple[int, ...]
+    hidden: tuple[str, ...]
+    loss: str
+    dtype: str
+    seed: int
+    dropout: tuple[float, ...]
+    epochs: int
+    classes: tuple[str, ...] | None = None
+    scaler: str | None = None
+    version: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write(path: str | os.PathLike[str], model: Model, theta: Array, scaler: Mapping[str, Array]) -> None:
+    """Write the file whole, or leave what was there. Raises ModelFileError naming the path and the cause."""
+    parameters = Parameters.of(np, theta, model.sizes)
+    tensors = {f"scaler.{name}": np.asarray(values) for name, values in scaler.items()}
+    for l in range(1, len(model.sizes)):
+        tensors |= {f"W{l}": parameters.W[l], f"b{l}": parameters.b[l]}
+    safetensors.write(path, tensors, {"deepxp": json.dumps({"format": FORMAT, **asdict(model)})})
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Model, Array, dict[str, Array]]:
+    """The model, theta and the scaler's arrays. Raises ModelFileError for anything but a whole model file."""
+    tensors, metadata = safetensors.read(path)
+    if "deepxp" not in metadata:
+        raise ModelFileError(f"{path}: not a deepxp model: a safetensors file of another program")
+    model = _model(path, metadata["deepxp"])
+    theta = np.empty(count_parameters(model.sizes), dtype=model.dtype)
+    parameters = Parameters.of(np, theta, model.sizes)
+    scaler: dict[str, Array] = {}
+    if model.scaler is not None:
+        scaler = {name: np.empty(model.sizes[0]) for name in ("shift", "factor")}
+    wanted = {f"scaler.{name}": values for name, values in scaler.items()}
+    for l in range(1, len(model.sizes)):
+        wanted |= {f"W{l}": parameters.W[l], f"b{l}": parameters.b[l]}
+    if set(wanted) != set(tensors):
+        raise ModelFileError(f"{path}: its sizes need the tensors {', '.join(wanted)}, it has {', '.join(tensors)}")
+    for name, out in wanted.items():
+        if tensors[name].shape != out.shape or tensors[name].dtype != out.dtype:
+            raise ModelFileError(
+                f"{path}: tensor {name} is {tensors[name].dtype} {tensors[name].shape}, "
+                f"the sizes need {out.dtype} {out.shape}"
+            )
+        out[...] = tensors[name]
+    return model, theta, scaler
+
+
+def _model(path: str | os.PathLike[str], text: str) -> Model:
+    try:
+        values = json.loads(text)
+        number = values.pop("format")
+        if not isinstance(number, int) or number > FORMAT:
+            raise ModelFileError(f"{path}: model format {number}, this deepxp reads up to {FORMAT}; update deepxp")
+        for name in ("sizes", "hidden", "dropout", "classes"):
+            values[name] = None if values[name] is None else tuple(values[name])
+        model = Model(**values)
+        if not all(isinstance(n, int) and 0 < n < 2**31 for n in model.sizes) or len(model.sizes) < 2:
+            raise ValueError(f"sizes {model.sizes}")
+        if sum(n * p for p, n in pairwise(model.sizes)) > os.path.getsize(path):
+            raise ValueError(f"sizes {model.sizes} that need a longer file")
+        if model.dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype {model.dtype!r}")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"{path}: its metadata does not describe a deepxp network: {error}") from None
+    return model

@@ -1,0 +1,95 @@
+"""The loss of each sample and dZ[L], for each pair of link and cost; `LOSSES` binds them.
+
+A loss is computed from Z[L], never from a clipped A[L]: a loss of 1000 is reported as 1000. Each op fills `losses`
+(m,), whose mean is J, and dZ (n[L], m), the derivative of their *sum*: the 1/m of J appears in dW and db only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deepxp.ops.activations import ACTIVATIONS, Activation, identity, sigmoid, softmax
+from deepxp.ops.typing import Array, Namespace
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The output layer in one object: the link g[L], and the cost whose derivative through that link is dZ[L].
+
+    `evaluate(xp, Z, Y, losses, dZ)` takes targets as columns; `evaluate_labels(xp, Z, y, classes, losses, dZ)`, where
+    there is one, takes labels (m,) and the column of the class numbers 0 .. C-1.
+    """
+
+    name: str
+    link: Activation
+    evaluate: Callable[[Namespace, Array, Array, Array, Array], None]
+    evaluate_labels: Callable[[Namespace, Array, Array, Array, Array, Array], None] | None = None
+
+
+def log_softmax(xp: Namespace, Z: Array) -> Array:
+    """log a_i = z_i - log sum_k e^(z_k), by log-sum-exp"""
+    S = Z - xp.max(Z, axis=0, keepdims=True)
+    return S - xp.log(xp.sum(xp.exp(S), axis=0, keepdims=True))
+
+
+def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """-sum_i y_i log a_i with a = softmax(z), and dZ = A - Y
+
+    Y (C, m): one-hot, or any probability columns.
+    """
+    losses[...] = -xp.sum(Y * log_softmax(xp, Z), axis=0)
+    dZ[...] = softmax(xp, Z) - Y
+
+
+def softmax_cross_entropy_labels(
+    xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
+) -> None:
+    """The same for labels y (m,): y_i = 1 where i is the label, else 0
+
+    classes (C, 1) holds 0 .. C-1. A kernel never forms the (C, m) array that the definition reads.
+    """
+    softmax_cross_entropy(xp, Z, xp.where(classes == y, xp.ones_like(Z), 0.0), losses, dZ)
+
+
+def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """-(y log a + (1 - y) log(1 - a)) with a = sigmoid(z), summed over the outputs, and dZ = A - Y
+
+    Two classes have one output; several labels at once have one output each. As max(z, 0) - y z + log(1 + e^-|z|),
+    which neither overflows nor cancels. Y (n[L], m), each in [0, 1].
+    """
+    losses[...] = xp.sum(xp.maximum(Z, 0.0) - Y * Z + xp.log1p(xp.exp(-xp.abs(Z))), axis=0)
+    dZ[...] = sigmoid(xp, Z) - Y
+
+
+def squared_error(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """1/2 sum_i (a_i - y_i)^2 with a = z, and dZ = A - Y
+
+    Y (n[L], m).
+    """
+    dZ[...] = identity(xp, Z) - Y
+    losses[...] = 0.5 * xp.sum(dZ * dZ, axis=0)
+
+
+def weigh(xp: Namespace, w: Array, losses: Array, dZ: Array) -> None:
+    """losses_j = w_j losses_j and dZ_j = w_j dZ_j: sample weights w (m,), of mean 1 over the training set"""
+    losses[...] = w * losses
+    dZ[...] = w * dZ
+
+
+def cost(xp: Namespace, losses: Array) -> Array:
+    """J = 1/m sum_j losses_j"""
+    return xp.mean(losses)
+
+
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        Loss(
+            "softmax-cross-entropy",
+            ACTIVATIONS["softmax"],
+            softmax_cross_entropy,
+            evaluate_labels=softmax_cross_entropy_labels,
+        ),
+        Loss("sigmoid-cross-entropy", ACTIVATIONS["sigmoid"], sigmoid_cross_entropy),
+        Loss("squared-error", ACTIVATIONS["identity"], squared_error),
+    )
+}

@@ -1,0 +1,27 @@
+"""L2 on the weights, inverted dropout, and clipping by the global norm."""
+
+from deepxp.ops.typing import Array, Namespace
+
+
+def l2_penalty(xp: Namespace, w: Array, strength: float) -> Array:
+    """lambda/2 ||w||^2, w all weights and no bias"""
+    return 0.5 * strength * xp.sum(w * w)
+
+
+def l2_gradient(xp: Namespace, w: Array, g: Array, strength: float) -> None:
+    """g = g + lambda w, the derivative of `l2_penalty`; w and g vectors of all weights"""
+    g[...] = g + strength * w
+
+
+def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None:
+    """A / p where bits < keep, else 0, with p = keep / 2^16    (inverted dropout, Srivastava et al. 2014)
+
+    bits (n, m) are uniform in 0 .. 2^16 - 1, so E[out] = A exactly. The same op takes dA backward. out may be A.
+    """
+    out[...] = xp.where(bits < keep, (65536.0 / keep) * A, 0.0)
+
+
+def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:
+    """g = g limit / max(||g||, limit): never longer than the limit    (Pascanu et al. 2013)"""
+    norm = xp.sqrt(xp.sum(g * g))
+    g[...] = g * (limit / xp.maximum(norm, limit))

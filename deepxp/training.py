@@ -1,0 +1,270 @@
+"""One static training step, and the loop over epochs and batches around it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deepxp import rng
+from deepxp.data.batches import Batches
+from deepxp.errors import ConfigError, ShapeError
+from deepxp.evaluation import Evaluation
+from deepxp.health import diagnose
+from deepxp.inputs import is_labels, sample_weights, samples, targets
+from deepxp.network import Network, backward, class_column, evaluate_loss, forward
+from deepxp.ops.regularization import clip_by_norm, l2_gradient, l2_penalty
+from deepxp.ops.typing import Array
+from deepxp.optimizers import Adam, Constant, Optimizer
+from deepxp.workspace import Memory, Workspace
+
+
+class TrainingStep:
+    """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
+
+    After the first batch of a given size a step allocates no arrays, copies nothing between host and device, and
+    never waits for the device. `lr` is the learning rate of the next step, `t` the number of steps done, `epoch` the
+    counter that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest
+    length of the gradient.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        optimizer: Optimizer | None = None,
+        batch_size: int = 128,
+        *,
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size!r}")
+        if not (math.isfinite(l2) and l2 >= 0):
+            raise ConfigError(f"l2 must be a finite number >= 0, got {l2!r}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ConfigError(f"clip_norm must be positive, got {clip_norm!r}; None does not clip")
+        self.net, self.optimizer, self.batch_size = net, optimizer or Adam(), batch_size
+        self.l2, self.clip_norm = l2, clip_norm
+        self.lr, self.t, self.epoch = self.optimizer.lr, 0, net.epochs
+        self.gradient = net.gradient()
+        with net.backend.active():
+            self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
+        self._memory: dict[bool, Memory] = {}
+        self._workspaces: dict[tuple[int, bool], Workspace] = {}
+        self._classes = class_column(net, labels=True)
+
+    def __call__(self, X: Any, y: Any, sample_weight: Any = None) -> Array:
+        """J of columns X (n[0], m) and targets y before the update, m at most `batch_size`.
+
+        J is a number of the device: the host waits for it only when it is asked for, as in float(J).
+        """
+        net = self.net
+        table = samples(X, net.sizes[0])
+        rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
+        labels = is_labels(net.loss, rows)
+        w = sample_weights(rows, table.shape[0], sample_weight)
+        with net.backend.active():
+            work = self.workspace(table.shape[0], labels=labels)
+            net.backend.write(work.X, table)
+            net.backend.write(work.Y, rows)
+            if w is not None:
+                net.backend.write(work.w, w)
+            return self.run(work, labels=labels, weighted=w is not None)
+
+    def workspace(self, m: int, *, labels: bool) -> Workspace:
+        """The arrays of a batch of m samples: fill X, Y and w, then `run`. The same arrays every time."""
+        if m > self.batch_size:
+            raise ShapeError(f"this step was made for batches of at most {self.batch_size} samples, got {m}")
+        if (m, labels) not in self._workspaces:
+            if labels not in self._memory:
+                self._memory[labels] = self.net.memory(self.batch_size, labels=labels)
+            self._workspaces[m, labels] = self._memory[labels].workspace(m)
+        return self._workspaces[m, labels]
+
+    def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
+        """The step on a workspace whose X, Y and w are filled; X is scaled here."""
+        net, gradient, l2 = self.net, self.gradient, self.l2
+        self._draw_masks(work)
+        net.scale(work.X)
+        forward(net, work)
+        J = evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
+        backward(net, work, gradient)
+        if l2:
+            J = J + net.backend[l2_penalty](net.parameters.weights, l2)
+            net.backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
+        if self.clip_norm is not None:
+            net.backend[clip_by_norm](gradient.g, self.clip_norm)
+        self.t += 1
+        self.optimizer.apply(net.backend, net.parameters, gradient, self.state, self.lr, self.t)
+        return J
+
+    def _draw_masks(self, work: Workspace) -> None:
+        for l, bits in enumerate(work.bits):
+            if bits is not None:
+                host = rng.dropout_bits(self.net.seed, self.epoch, self.t, l, tuple(bits.shape))
+                self.net.backend.write(bits, host)
+
+
+@dataclass
+class History:
+    """What `train` saw, an entry an epoch: `records` with the keys epoch, loss, lr, seconds, and for validation data
+    validation_loss and validation_<metric>. `best_epoch` is that of the weights the network was left with."""
+
+    records: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped_early: bool = False
+
+    def __getitem__(self, key: str) -> list[float]:
+        return [record[key] for record in self.records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.records)
+
+    @property
+    def loss(self) -> list[float]:
+        """J of the training batches, averaged over each epoch."""
+        return self["loss"]
+
+
+def train(
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    epochs: int = 10,
+    batch_size: int = 128,
+    optimizer: Optimizer | None = None,
+    schedule: Constant | None = None,
+    validation: tuple[Any, Any] | None = None,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | Sequence[float] | str | None = None,
+    l2: float = 0.0,
+    clip_norm: float | None = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    shuffle: bool = True,
+    on_epoch: Callable[[dict[str, float]], object] | None = None,
+    on_step: Callable[[int, int, float], object] | None = None,
+) -> History:
+    """Train the network on columns X (n[0], M) and targets y: labels (M,), or columns (n[L], M).
+
+    Every epoch takes all samples once, in an order that depends on the seed and the epoch; a last, smaller batch is
+    trained on too. With `patience` training stops when the validation loss has not fallen by more than `min_delta`
+    for that many epochs, and the best weights are restored. Weights of samples are scaled to mean 1.
+    `on_epoch(record)` is called after every epoch, `on_step(step, steps, loss)` whenever the loss has been read.
+
+    Raises NonFiniteError, with the weights of the last good epoch restored and the history in its `history`, where
+    the loss becomes NaN or infinite; ConfigError, ShapeError and DataError for what does not fit.
+    """
+    if epochs < 1:
+        raise ConfigError(f"epochs must be at least 1, got {epochs!r}")
+    if patience is not None and (patience < 1 or validation is None):
+        raise ConfigError("early stopping needs patience >= 1 and validation data to watch")
+    schedule = schedule or Constant()
+    table = samples(X, net.sizes[0])
+    rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
+    w = sample_weights(rows, table.shape[0], sample_weight, class_weight)
+    watched = None if validation is None else Evaluation.of(net, *validation)
+    with net.backend.active():
+        batches = Batches.of(net.backend, table, rows, w)
+        step = TrainingStep(net, optimizer, min(batch_size, len(batches)), l2=l2, clip_norm=clip_norm)
+        run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
+        return _loop(net, run, watched, patience, min_delta, on_epoch)
+
+
+def _loop(
+    net: Network,
+    run: "_Epochs",
+    watched: Evaluation | None,
+    patience: int | None,
+    min_delta: float,
+    on_epoch: Callable[[dict[str, float]], object] | None,
+) -> History:
+    history, best_loss, best_theta = History(), math.inf, net.theta + 0.0
+    for epoch in range(run.epochs):
+        started = time.perf_counter()
+        good_theta = best_theta if epoch == 0 else net.theta + 0.0
+        try:
+            record = run(epoch)
+        except ArithmeticError as error:
+            net.theta[...] = good_theta
+            error.history = history  # type: ignore[attr-defined]
+            raise
+        net.epochs += 1
+        if watched is not None:
+            record |= {f"validation_{name}": value for name, value in watched.run(net).items()}
+        record["seconds"] = time.perf_counter() - started
+        history.records.append(record)
+        history.best_epoch = epoch + 1
+        if on_epoch is not None:
+            on_epoch(record)
+        if patience is not None:
+            if record["validation_loss"] < best_loss - min_delta:
+                best_loss, best_theta, best_epoch = record["validation_loss"], net.theta + 0.0, epoch + 1
+            history.best_epoch = best_epoch
+            if epoch + 1 - best_epoch >= patience:
+                history.stopped_early = True
+                break
+    if patience is not None:
+        net.theta[...] = best_theta
+    return history
+
+
+@dataclass
+class _Epochs:
+    """One epoch at a time: the order, the batches, the learning rate of each step, the loss read now and then."""
+
+    net: Network
+    step: TrainingStep
+    batches: Batches
+    schedule: Constant
+    epochs: int
+    shuffle: bool
+    on_step: Callable[[int, int, float], object] | None
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        """The record of an epoch, counted from 0 in this run."""
+        net, step, M, size = self.net, self.step, len(self.batches), self.step.batch_size
+        order = rng.order(net.seed, net.epochs, M) if self.shuffle else np.arange(M)
+        rows, steps = net.backend.asarray(order), -(-M // size)
+        labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
+        step.epoch, total, pending = net.epochs, 0.0, []
+        for i in range(steps):
+            index = rows[i * size : (i + 1) * size]
+            work = step.workspace(index.shape[0], labels=labels)
+            self.batches.fill(index, work.X, work.Y, work.w)
+            step.lr = step.optimizer.lr * self.schedule.factor(epoch + (i + 0.5) / steps, self.epochs)
+            pending.append(step.run(work, labels=labels, weighted=weighted) * work.m)
+            if len(pending) == net.backend.read_loss_every or i == steps - 1:
+                total += self._read(pending, work, epoch, i + 1)
+                pending.clear()
+                if self.on_step is not None:
+                    self.on_step(i + 1, steps, total / min(M, (i + 1) * size))
+        return {"epoch": epoch + 1, "loss": total / M, "lr": step.lr}
+
+    def _read(self, losses: list[Array], work: Workspace, epoch: int, i: int) -> float:
+        """The sum of some losses, in one transfer."""
+        xp = self.net.backend.xp
+        total = float(losses[0] if len(losses) == 1 else xp.sum(xp.stack(losses)))
+        if not math.isfinite(total):
+            raise diagnose(self.net, work, self.step.gradient, epoch + 1, i)
+        return total
+
+
+def memory_need(net: Network, optimizer: Optimizer, batch_size: int) -> int:
+    """The bytes that training allocates on the device beside the data: theta, its gradient, copy and optimizer state,
+    and the workspace of a batch."""
+    number = np.dtype(net.dtype).itemsize
+    vectors = 3 + optimizer.states
+    L, n, m = net.L, net.sizes, batch_size
+    kept = sum(n[l] for l in range(1, L) if net.g[l].reads == "Z")
+    dropped = sum(n[l] for l in range(1, L) if net.keep[l])
+    turns = max(n[1::2], default=0) + max(n[2::2], default=0)
+    per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
+    return number * vectors * int(net.theta.shape[0]) + per_sample * m
+

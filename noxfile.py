@@ -1,0 +1,81 @@
+"""The checks, each in an environment of its own: `nox -l` lists them, `nox -s tests-3.11` runs one."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+
+
+def pinned(tool):
+    """The requirement on `tool` as the dev extra states it, so that its bounds stand in one place."""
+    return next(requirement for requirement in DEV if requirement.startswith(tool))
+
+
+def run_pytest_on_wheel(session, *args):
+    """The tests against the installed wheel: the checkout's deepxp is kept off sys.path, in child processes too."""
+    session.run("python", "-m", "pytest", *args, *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def tests(session):
+    """The tests, on the installed wheel: data that was left out of it shows here."""
+    session.install(".[test]")
+    run_pytest_on_wheel(session)
+
+
+@nox.session(python="3.11")
+def minimum(session):
+    """The tests with the oldest supported Python and NumPy."""
+    session.install(".[test]", "numpy==2.0.*")
+    run_pytest_on_wheel(session)
+
+
+@nox.session(python="3.11")
+def fast(session):
+    """The tests with Numba, so with the fused CPU kernels."""
+    session.install(".[test,fast]")
+    run_pytest_on_wheel(session)
+
+
+@nox.session(python=False)
+def gpu(session):
+    """The tests that need a CUDA GPU, with the CuPy of the Python that is on the PATH."""
+    # Without this line a machine that has no GPU would skip every test and the session would be green.
+    session.run("python", "-c", "import cupy; assert cupy.cuda.runtime.getDeviceCount() > 0", external=True)
+    session.run("python", "-m", "pytest", "-m", "gpu", *session.posargs, external=True)
+
+
+@nox.session(python="3.11")
+def bench(session):
+    """The benchmark suite: `nox -s bench -- --benchmark-autosave`, or any other option of pytest-benchmark."""
+    if not [path for path in Path("bench").rglob("test_*.py") if "peers" not in path.parts]:
+        session.error("bench/ holds no test_*.py: there is no benchmark to run")
+    session.install(".[test,fast]", "pytest-benchmark>=5")
+    session.run("python", "-m", "pytest", "bench", "--ignore=bench/peers", "--benchmark-only", *session.posargs)
+
+
+@nox.session(python="3.11")
+def peers(session):
+    """Parity with other libraries: the same network, data and seed give the same numbers there."""
+    session.install(".[test]", "torch==2.13.0")
+    session.run("python", "-m", "pytest", "bench/peers", "-q", *session.posargs)
+
+
+@nox.session
+def lint(session):
+    """Ruff's rules and its format."""
+    session.install(pinned("ruff"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session):
+    """Mypy, strict, on the package."""
+    session.install(".", pinned("mypy"))
+    session.run("mypy")

@@ -1,0 +1,266 @@
+"""`cupy.cuda`: devices, streams, events, graphs, memory. Kernels run at once; only non-blocking downloads are late."""
+
+import time
+from contextlib import contextmanager
+
+import numpy as np
+
+from . import runtime, state
+from .state import OutOfMemoryError
+
+
+class Device:
+    def __init__(self, device=None):
+        self.id = runtime.getDevice() if device is None else int(device)
+
+    def __int__(self):
+        return self.id
+
+    def __eq__(self, other):
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self):
+        return hash(self.id)
+
+    def __repr__(self):
+        return f"<CUDA Device {self.id}>"
+
+    def __enter__(self):
+        state.now.thread.devices.append(runtime.getDevice())
+        runtime.setDevice(self.id)
+        return self
+
+    def __exit__(self, *args):
+        runtime.setDevice(state.now.thread.devices.pop())
+
+    def use(self):
+        runtime.setDevice(self.id)
+        return self
+
+    def synchronize(self):
+        with self:
+            runtime.deviceSynchronize()
+
+    @property
+    def compute_capability(self):
+        return state.now.capability
+
+    @property
+    def mem_info(self):
+        with self:
+            return runtime.memGetInfo()
+
+    @property
+    def attributes(self):
+        with self:
+            capability = int(state.now.capability)
+            return {"ComputeCapabilityMajor": capability // 10, "ComputeCapabilityMinor": capability % 10}
+
+
+class Stream:
+    """Downloads that do not block wait in `_pending` until the stream is waited for."""
+
+    null: "Stream"
+
+    def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
+        if not null:
+            state.now.check_driver()
+        self.ptr = 0 if null else id(self)
+        self.is_non_blocking = non_blocking
+        self.device_id = -1 if null else state.now.device
+        self._pending = []
+        self._captured = None
+
+    def __eq__(self, other):
+        return isinstance(other, Stream) and self.ptr == other.ptr
+
+    def __hash__(self):
+        return hash(self.ptr)
+
+    def __enter__(self):
+        self._match()
+        _streams(state.now.device).append(self)
+        return self
+
+    def __exit__(self, *args):
+        _streams(state.now.device).pop()
+
+    def _match(self):
+        if self.device_id not in (-1, state.now.device):
+            raise RuntimeError(f"This stream belongs to device {self.device_id}, not to device {state.now.device}")
+
+    def use(self):
+        self._match()
+        _streams(state.now.device)[:] = [self]
+        return self
+
+    @property
+    def done(self):
+        return not self._pending
+
+    def synchronize(self):
+        refuse_in_capture("synchronous API calls", self)
+        state.now.counters.host_waits += 1
+        self._flush()
+
+    def _flush(self):
+        pending, self._pending = self._pending, []
+        for deliver in pending:
+            deliver()
+
+    def record(self, event=None):
+        event = Event() if event is None else event
+        event.record(self)
+        return event
+
+    def wait_event(self, event):
+        assert isinstance(event, Event)  # kernels run at once, so there is nothing to wait for
+
+    def is_capturing(self):
+        return self._captured is not None
+
+    def begin_capture(self, mode=None):
+        if self.ptr == 0:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        self._captured = []
+
+    def end_capture(self):
+        if self._captured is None:
+            raise runtime.CUDARuntimeError(1)
+        captured, self._captured = self._captured, None
+        return Graph(captured)
+
+
+_null = Stream(null=True)
+Stream.null = _null
+
+
+class Graph:
+    """The captured kernels; each launch computes them again from, and into, the memory they were captured with."""
+
+    def __init__(self, captured):
+        self._captured = captured
+
+    def launch(self, stream=None):
+        for compute, store, _ in self._captured:
+            store(compute())
+
+    def upload(self, stream=None):
+        pass
+
+
+class Event:
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        state.now.check_driver()
+        self._time = None
+        self._waiting = ()
+
+    def record(self, stream=None):
+        stream = get_current_stream() if stream is None else stream
+        self._time, self._waiting = time.perf_counter(), (stream,)
+
+    @property
+    def done(self):
+        return all(stream.done for stream in self._waiting)
+
+    def synchronize(self):
+        state.now.counters.host_waits += 1
+        for stream in self._waiting:
+            stream._flush()
+
+
+def _streams(device):
+    return state.now.thread.streams.setdefault(device, [])
+
+
+def get_current_stream(device_id=-1):
+    streams = _streams(state.now.device if device_id == -1 else device_id)
+    return streams[-1] if streams else Stream.null
+
+
+def capturing():
+    """What the current stream has captured so far, or None."""
+    return get_current_stream()._captured
+
+
+def refuse_in_capture(what, stream=None):
+    if (get_current_stream() if stream is None else stream)._captured is not None:
+        raise RuntimeError(f"the current stream is capturing, so {what} are disallowed")
+
+
+def get_elapsed_time(start_event, end_event):
+    return 1e3 * (end_event._time - start_event._time)
+
+
+def get_device_id():
+    return runtime.getDevice()
+
+
+def is_available():
+    return bool(state.now.driver and state.now.devices)
+
+
+class MemoryPool:
+    def __init__(self, allocator=None):
+        pass
+
+    def used_bytes(self):
+        return state.now.used[state.now.device]
+
+    def total_bytes(self):
+        return state.now.used[state.now.device]
+
+    def free_bytes(self):
+        return 0
+
+    def n_free_blocks(self):
+        return 0
+
+    def free_all_blocks(self, stream=None):
+        pass
+
+    def malloc(self, size):
+        raise NotImplementedError("the double has no raw memory")
+
+
+class PinnedMemoryPool(MemoryPool):
+    pass
+
+
+@contextmanager
+def using_allocator(allocator=None):
+    yield
+
+
+class PinnedMemoryPointer(bytearray):
+    """Page-locked host memory, as a buffer."""
+
+    @property
+    def ptr(self):
+        return np.frombuffer(self, np.uint8).ctypes.data
+
+    def size(self):
+        return len(self)
+
+
+def alloc_pinned_memory(size):
+    state.now.check_driver()
+    return PinnedMemoryPointer(size)
+
+
+__all__ = [
+    "Device",
+    "Event",
+    "Graph",
+    "MemoryPool",
+    "OutOfMemoryError",
+    "PinnedMemoryPointer",
+    "PinnedMemoryPool",
+    "Stream",
+    "alloc_pinned_memory",
+    "get_current_stream",
+    "get_device_id",
+    "get_elapsed_time",
+    "is_available",
+    "using_allocator",
+]

@@ -10,6 +10,8 @@ from deepxp.ops.typing import Array
 from deepxp.parameters import Gradient
 from deepxp.workspace import Workspace
 
+ADVICE = "lower the learning rate, clip the gradient (clip_norm=1.0) or scale the inputs"
+
 
 def quantities(net: Network, work: Workspace, gradient: Gradient) -> Iterator[tuple[str, Array]]:
     """The arrays of a step in the order in which they are computed."""
@@ -30,12 +32,12 @@ def diagnose(net: Network, work: Workspace, gradient: Gradient, epoch: int, step
         values = net.backend.asnumpy(array)
         bad = ~np.isfinite(values)
         if bad.any():
+            advice = "remove or replace those values" if array is work.A[0] else ADVICE
             return NonFiniteError(
                 f"training met {values[bad].flat[0]} at step {step} of epoch {epoch}: the first bad values are in {name}, "
-                f"{int(bad.sum())} of {bad.size}; lower the learning rate, clip the gradient (clip_norm=1.0) or scale "
-                "the inputs. The network has the weights from before this epoch"
+                f"{int(bad.sum())} of {bad.size}; {advice}. The network has the weights from before this epoch"
             )
     return NonFiniteError(
         f"training met a loss that is not finite at step {step} of epoch {epoch}, but every layer's values are finite: "
-        "the sum over the batch overflowed; lower the learning rate or clip the gradient (clip_norm=1.0)"
+        f"the sum over the batch overflowed; {ADVICE}. The network has the weights from before this epoch"
     )

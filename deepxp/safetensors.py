@@ -5,7 +5,7 @@
               padded with spaces so that the data starts at a multiple of 64 bytes
     the rest  the tensors, little-endian, row-major, one after the other; data_offsets = [begin, end) counts from here
 
-A file written here notices any change to itself, by two entries among its metadata that other programs may ignore:
+A file written here notices damage to itself, by two entries among its metadata that other programs may ignore:
 
     deepxp.tensors_sha256   JSON, {name: SHA-256 of the tensor's bytes}
     deepxp.header_sha256    SHA-256 of the canonical JSON of [metadata without this entry, {name: [dtype, shape]}]

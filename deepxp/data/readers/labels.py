@@ -17,8 +17,8 @@ from deepxp.errors import DataError
 def read_labels(path: Path, options: Options) -> tuple[np.ndarray, Where]:
     """Targets (m,) or (m, k) and their places, from .npy, from idx, or from any text file with one target per line.
 
-    In text, blank lines and lines that start with # are skipped. The first line is a header if `options` says so, or, with
-    "auto", if it is no number and all others are.
+    In text, blank lines and lines that start with # are skipped. The first line is a header if `options` says so, or,
+    with "auto", if it is no number and all others are.
     """
     form = format_of(path)
     if form in ("npy", "idx"):

@@ -24,7 +24,10 @@ def read_array(path: Path, limit: int) -> np.ndarray:
     """The array in `path`: mapped from the disk, read-only; if gzipped, unpacked to at most `limit` bytes of memory."""
     with opened(path) as stream:
         nbytes = check_header(stream, str(path), most_bytes(path))
+        end = stream.tell() + nbytes
     if not is_packed(path):
+        if end < path.stat().st_size:
+            raise DataError(f"{path}: goes on after the array that its header declares")
         mapped: np.ndarray = np.load(path, mmap_mode="r" if nbytes else None, allow_pickle=False)
         return mapped
     check_limit(path, nbytes, limit)
@@ -49,8 +52,8 @@ def check_header(stream: BinaryIO, name: str, size: int) -> int:
     if dtype.kind not in REAL + TEXT:
         raise DataError(f"{name}: holds {dtype}; only real numbers and text can be used")
     nbytes = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or nbytes > size:
-        raise DataError(f"{name}: declares shape {shape} of {dtype}, {nbytes} bytes, but is at most {size} bytes long")
+    if min(shape, default=0) < 0 or nbytes > size - stream.tell():
+        raise DataError(f"{name}: declares shape {shape} of {dtype}, {nbytes} bytes, but cannot be longer than {size}")
     return nbytes
 
 

@@ -1,8 +1,8 @@
 """NumPy's .npz: named arrays in a zip archive."""
 
 from pathlib import Path
-from typing import BinaryIO, cast
-from zipfile import ZipFile, ZipInfo
+from typing import BinaryIO, NamedTuple, cast
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -18,58 +18,75 @@ FEATURES = ("x_train", "x", "data")
 TARGETS = ("y_train", "y", "target")
 
 
+class Keys(NamedTuple):
+    """The names of the arrays in use."""
+
+    X: str
+    y: str | None
+    X_test: str | None
+    y_test: str | None
+
+
 def read(path: Path, options: Options) -> Dataset:
     """Features and targets by the names that are in use, in upper or lower case.
 
     X and y, data and target, or x_train and y_train, with the test part x_test and y_test. `target` names another array
     of targets; if just one array is left beside it, that one holds the features. Only the arrays in use are unpacked.
     """
-    with opened(path) as stream, ZipFile(stream) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        names = tuple(members)
-        x, y = _choose(names, options.target, path)
-        x_test, y_test = _find(("x_test",), names), _find(("y_test",), names)
-        if y is None or x_test is None or y_test is None:
-            x_test = y_test = None
-        used = [key for key in (x, y, x_test, y_test) if key is not None]
-        check_limit(path, sum(members[key].file_size for key in used), options.limit_bytes)
-        arrays = {key: _unpack(archive, members[key], f"{path}[{key}]") for key in used}
-
-    def table(key: str | None) -> np.ndarray | None:
-        return None if key is None else as_table(arrays[key], f"{path}[{key}]")
-
-    def targets(key: str | None) -> np.ndarray | None:
-        return None if key is None else as_targets(arrays[key], f"{path}[{key}]")
-
+    try:
+        keys, arrays = _unpack(path, options)
+    except (RuntimeError, UnicodeDecodeError) as error:  # encrypted, or packed in a way this Python does not know
+        raise DataError(f"{path}: cannot be unpacked: {error}") from error
+    tables = {key: as_table(arrays[key], f"{path}[{key}]") for key in (keys.X, keys.X_test) if key in arrays}
+    targets = {key: as_targets(arrays[key], f"{path}[{key}]") for key in (keys.y, keys.y_test) if key in arrays}
     return Dataset(
-        as_table(arrays[x], f"{path}[{x}]"),
-        targets(y),
+        tables[keys.X],
+        targets.get(keys.y),
         str(path),
-        X_test=table(x_test),
-        y_test=targets(y_test),
+        X_test=tables.get(keys.X_test),
+        y_test=targets.get(keys.y_test),
         where=in_file(path),
         where_y=in_file(path),
     )
 
 
-def _choose(names: tuple[str, ...], target: Target, path: Path) -> tuple[str, str | None]:
-    """The names of X and y."""
+def _unpack(path: Path, options: Options) -> tuple[Keys, dict[str | None, np.ndarray]]:
+    """The arrays in use; sizes are held against the limit and each other before anything is allocated."""
+    arrays: dict[str | None, np.ndarray] = {}
+    with opened(path) as stream, ZipFile(stream) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        keys = _choose(tuple(members), options.target, path)
+        used = {key: members[key] for key in keys if key is not None}
+        check_limit(path, sum(member.file_size for member in used.values()), options.limit_bytes)
+        for key, member in used.items():
+            name = f"{path}[{key}]"
+            with archive.open(member) as array:
+                npy.check_header(cast(BinaryIO, array), name, member.file_size)
+            with archive.open(member) as array:
+                arrays[key] = npy.read_stream(cast(BinaryIO, array), name)
+    return keys, arrays
+
+
+def _choose(names: tuple[str, ...], target: Target, path: Path) -> Keys:
     holds = f"it holds {', '.join(names) or 'nothing'}"
     if isinstance(target, int):
         raise ConfigError(f"{path}: target={target}: an .npz names its arrays; {holds}")
     y = None if target is NO_TARGET else _find(TARGETS if target is None else (target,), names)
     if isinstance(target, str) and y is None:
         raise DataError(f"{path}: has no array {target!r}; {holds}")
-    x = _find(FEATURES, tuple(name for name in names if name != y))
-    others = [name for name in names if name != y]
-    if x is None and len(others) == 1 and isinstance(target, str):
-        x = others[0]
-    if x is None:
+    others = tuple(name for name in names if name != y)
+    X = _find(FEATURES, others)
+    if X is None and isinstance(target, str) and len(others) == 1:
+        X = others[0]
+    if X is None:
         raise DataError(
             f"{path}: has no features under a known name ({', '.join(FEATURES)}); {holds}; rename one of them, or, "
             "if there are just two, name the targets with target="
         )
-    return x, y
+    X_test, y_test = _find(("x_test",), names), _find(("y_test",), names)
+    if y is None or X_test is None or y_test is None:
+        X_test = y_test = None
+    return Keys(X, y, X_test, y_test)
 
 
 def _find(wanted: tuple[str, ...], names: tuple[str, ...]) -> str | None:
@@ -79,11 +96,3 @@ def _find(wanted: tuple[str, ...], names: tuple[str, ...]) -> str | None:
             if candidate in names:
                 return candidate
     return None
-
-
-def _unpack(archive: ZipFile, member: ZipInfo, name: str) -> np.ndarray:
-    """One array; the header is held against the size in the archive's directory before anything is allocated."""
-    with archive.open(member) as stream:
-        npy.check_header(cast(BinaryIO, stream), name, member.file_size)
-    with archive.open(member) as stream:
-        return npy.read_stream(cast(BinaryIO, stream), name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepxp import devices
+from deepxp.devices import cupy_for, parse
 from deepxp.errors import DeviceError, MixedDevicesError
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
@@ -122,7 +122,7 @@ def cpu() -> Backend:
 
 def gpu(index: int = 0) -> Backend:
     """CuPy on GPU `index`. Raises DeviceError with the reason and the fix where it is not usable."""
-    cupy, index = devices.cupy_for(index)
+    cupy, index = cupy_for(index)
     return CupyBackend(f"gpu:{index}", cupy, device=cupy.cuda.Device(index), read_loss_every=READ_LOSS_EVERY)
 
 
@@ -135,7 +135,7 @@ def backend(name: "str | Backend" = "auto") -> Backend:
     """
     if isinstance(name, Backend):
         return name
-    kind, index = devices.parse(name)
+    kind, index = parse(name)
     if kind == "cpu":
         return cpu()
     if kind == "gpu":

@@ -7,12 +7,9 @@ sentence and its own fix. `cupy.cuda.is_available()` is not asked: it raises on 
 Importing this module imports nothing but the standard library; CuPy is imported by the first call that needs it.
 """
 
-import ctypes
 import functools
 import importlib
-import importlib.metadata
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable
@@ -112,11 +109,13 @@ def cupy_for(index: int | None) -> tuple[ModuleType, int]:
 
 def cupy_wheels() -> tuple[str, ...]:
     """The installed distributions that provide the package `cupy`."""
+    from importlib import metadata  # slow to import, and only a GPU asks
+
     found = []
     for name in _WHEELS:
         try:
-            importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
+            metadata.distribution(name)
+        except metadata.PackageNotFoundError:
             continue
         found.append(name)
     return tuple(found)
@@ -124,6 +123,8 @@ def cupy_wheels() -> tuple[str, ...]:
 
 def driver_version() -> int | None:
     """CUDA version of the NVIDIA driver, 13020 for 13.2, asked without CuPy; None where there is no driver."""
+    import ctypes  # slow to import, and only a GPU asks
+
     version = ctypes.c_int()
     try:
         library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
@@ -286,6 +287,8 @@ def _describe(cupy: Any, index: int) -> str:
 
 
 def _describe_cpu() -> str:
+    import platform  # slow to import, and only a description asks
+
     try:
         model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from deepxp import modelfile
 from deepxp.backend import Backend, backend as backend_of
 from deepxp.data.scaling import Scaler
 from deepxp.errors import ConfigError
@@ -190,6 +189,8 @@ class Network:
 
         Raises ModelFileError naming the path and the cause where it cannot be written.
         """
+        from deepxp import modelfile  # here and in load: json and hashes are slow to import
+
         model = modelfile.Model(
             sizes=self.sizes,
             hidden=tuple(activation.name for activation in self.g[1:-1]),
@@ -212,6 +213,8 @@ def load(
 
     Raises ModelFileError for a file that is damaged or not a model, ConfigError for an activation that is not known.
     """
+    from deepxp import modelfile
+
     model, theta, scaler = modelfile.read(path)
     known = ACTIVATIONS | {activation.name: activation for activation in activations}
     for name in model.hidden:

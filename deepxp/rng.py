@@ -24,7 +24,7 @@ class Purpose(IntEnum):
     DIRECTION = 5
 
 
-def stream(seed: int, purpose: Purpose, *, epoch: int = 0, step: int = 0, layer: int = 0) -> np.random.Philox:
+def stream(seed: int, purpose: Purpose, *, epoch: int = 0, step: int = 0, layer: int = 0) -> "np.random.Philox":
     """The bit generator at the start of one stream."""
     return np.random.Philox(
         key=np.array([seed % WORD, purpose], dtype=np.uint64),

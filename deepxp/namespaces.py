@@ -13,13 +13,15 @@ DLPACK_CPU = 1  # kDLCPU of dlpack.h
 
 
 def library(array: Array) -> str:
-    """The top-level package that an array's class comes from: 'numpy', 'cupy', 'torch', 'jaxlib' ..."""
+    """The top-level package that an array's class comes from: 'numpy' (subclasses, too), 'cupy', 'torch', 'jaxlib' ..."""
+    if isinstance(array, np.ndarray | np.generic):
+        return "numpy"
     return type(array).__module__.partition(".")[0]
 
 
 def is_array(x: object) -> bool:
-    """Anything that exchanges memory by DLPack or names its own namespace; a list or a table does neither."""
-    return hasattr(x, "__dlpack__") or hasattr(x, "__array_namespace__") or isinstance(x, np.ndarray)
+    """Anything that exchanges memory by DLPack or names its own namespace; a list, a table or a number does neither."""
+    return (hasattr(x, "__dlpack__") or hasattr(x, "__array_namespace__")) and not isinstance(x, np.generic)
 
 
 def device_name(array: Array) -> str:
@@ -30,6 +32,8 @@ def device_name(array: Array) -> str:
     if library(array) == "cupy":
         return f"gpu:{device.id if device is not None else 0}"
     text = str(device)
+    if text.startswith("cpu"):  # JAX numbers the host, too: cpu:0
+        return "cpu"
     return text.replace("cuda", "gpu") if text.startswith("cuda") else text
 
 

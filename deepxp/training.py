@@ -25,8 +25,8 @@ class TrainingStep:
     """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
 
     After the first batch of a given size a step allocates no arrays, copies nothing between host and device, and
-    never waits for the device. `lr` is the learning rate of the next step, `t` the number of steps done, `epoch` the
-    counter that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest
+    never waits for the device. `lr` is the learning rate of the next step, `t` the number of steps done, `epoch` and
+    `index` (of the next step in its epoch, from 0) the counters that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest
     length of the gradient.
     """
 
@@ -47,7 +47,7 @@ class TrainingStep:
             raise ConfigError(f"clip_norm must be positive, got {clip_norm!r}; None does not clip")
         self.net, self.optimizer, self.batch_size = net, optimizer or Adam(), batch_size
         self.l2, self.clip_norm = l2, clip_norm
-        self.lr, self.t, self.epoch = self.optimizer.lr, 0, net.epochs
+        self.lr, self.t, self.epoch, self.index = self.optimizer.lr, 0, net.epochs, 0
         self.gradient = net.gradient()
         with net.backend.active():
             self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
@@ -97,13 +97,14 @@ class TrainingStep:
         if self.clip_norm is not None:
             net.backend[clip_by_norm](gradient.g, self.clip_norm)
         self.t += 1
+        self.index += 1
         self.optimizer.apply(net.backend, net.parameters, gradient, self.state, self.lr, self.t)
         return J
 
     def _draw_masks(self, work: Workspace) -> None:
         for l, bits in enumerate(work.bits):
             if bits is not None:
-                host = rng.dropout_bits(self.net.seed, self.epoch, self.t, l, tuple(bits.shape))
+                host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
                 self.net.backend.write(bits, host)
 
 
@@ -233,7 +234,7 @@ class _Epochs:
         order = rng.order(net.seed, net.epochs, M) if self.shuffle else np.arange(M)
         rows, steps = net.backend.asarray(order), -(-M // size)
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
-        step.epoch, total, pending = net.epochs, 0.0, []
+        step.epoch, step.index, total, pending = net.epochs, 0, 0.0, []
         for i in range(steps):
             index = rows[i * size : (i + 1) * size]
             work = step.workspace(index.shape[0], labels=labels)

@@ -143,9 +143,7 @@ class Program:
         self.calls: list[tuple[Callable[..., Any], list[int], int]] = []
         self._place_results(tape, results, [arguments[k] for k in consumes])
         self._place_calls(tape, results, [self.inputs[k] for k in consumes])
-        for value, out in zip(results, self.outputs, strict=True):
-            if self.home[value] != out:
-                self.calls.append((_move, [self.home[value]], out))
+        self._move_results(results, [self.inputs[k] for k in consumes])
 
     def _new(self, value: Value | None = None, content: Any = None) -> int:
         self.registers.append(content)
@@ -193,6 +191,16 @@ class Program:
                 if (self.home[value], inputs[1]) in zip(self.outputs, consumed, strict=False):
                     function = select_into_a
             self.calls.append((function, inputs, self.home[value]))
+
+    def _move_results(self, results: Sequence[Value], consumed: Sequence[int]) -> None:
+        """What is not in its destination goes there; arguments that others go over are set aside first."""
+        moves = [(self.home[value], out) for value, out in zip(results, self.outputs, strict=True)]
+        for i, (source, out) in enumerate(moves):
+            if source in consumed and (out, source) not in zip(self.outputs, consumed, strict=False):
+                self.scratch.append((self._new(), False, sum(not condition for _, condition, _ in self.scratch)))
+                moves[i] = self.scratch[-1][0], out
+                self.calls.append((_move, [source], moves[i][0]))
+        self.calls += [(_move, [source], out) for source, out in moves if source != out]
 
     @staticmethod
     def _release(

@@ -50,13 +50,20 @@ def softmax_cross_entropy_labels(
     softmax_cross_entropy(xp, Z, xp.where(classes == y, xp.ones_like(Z), 0.0), losses, dZ)
 
 
-def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
-    """-(y log a + (1 - y) log(1 - a)) with a = sigmoid(z), summed over the outputs, and dZ = A - Y
+def logistic_loss(xp: Namespace, z: Array, y: Array) -> Array:
+    """-(y log a + (1 - y) log(1 - a)) with a = sigmoid(z), as max(z, 0) - y z + log(1 + e^-|z|)
 
-    Two classes have one output; several labels at once have one output each. As max(z, 0) - y z + log(1 + e^-|z|),
-    which neither overflows nor cancels. Y (n[L], m), each in [0, 1].
+    which neither overflows nor cancels.
     """
-    losses[...] = xp.sum(xp.maximum(Z, 0.0) - Y * Z + xp.log1p(xp.exp(-xp.abs(Z))), axis=0)
+    return xp.maximum(z, 0.0) - y * z + xp.log1p(xp.exp(-xp.abs(z)))
+
+
+def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """The logistic loss summed over the outputs, and dZ = A - Y
+
+    Two classes have one output; several labels at once have one output each. Y (n[L], m), each in [0, 1].
+    """
+    losses[...] = xp.sum(logistic_loss(xp, Z, Y), axis=0)
     dZ[...] = sigmoid(xp, Z) - Y
 
 

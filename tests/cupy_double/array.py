@@ -208,6 +208,7 @@ def resolve(array: "ndarray", index):
 class ndarray:
     """No subclass of `numpy.ndarray`, no attributes of one's own, and no way to the host but `.get()` and its like."""
 
+    __module__ = "cupy"  # by which a caller knows whose array it is
     __slots__ = ("_host", "_memory")
     __array_priority__ = 100
     __hash__ = None

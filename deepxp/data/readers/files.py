@@ -1,7 +1,6 @@
 """The bytes and the lines of a file, unpacked when its name ends in .gz; whatever the disk says becomes a DataError."""
 
 import gzip
-import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +35,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The unpacked bytes of `path`; a failing disk or a damaged archive inside the block is raised as DataError."""
     check_readable(path)
     try:
-        # BufferedReader over a GzipFile: its readline is C, the other is not; both are the BinaryIO that readers need
-        with cast(BinaryIO, io.BufferedReader(gzip.GzipFile(path))) if is_packed(path) else path.open("rb") as stream:
+        # Not in a BufferedReader: NumPy would take that for a plain file and read the packed bytes behind it.
+        with cast(BinaryIO, gzip.GzipFile(path)) if is_packed(path) else path.open("rb") as stream:
             yield stream
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error

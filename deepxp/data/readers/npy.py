@@ -12,11 +12,13 @@ from deepxp.data.places import in_file
 from deepxp.data.readers.arrays import REAL, TEXT, as_table
 from deepxp.data.readers.files import check_limit, is_packed, most_bytes, opened
 from deepxp.data.readers.options import Options
-from deepxp.errors import DataError
+from deepxp.errors import ConfigError, DataError
 
 
 def read(path: Path, options: Options) -> Dataset:
-    """Features from a .npy file, without targets: those are in a file of their own (`labels`)."""
+    """Features from a .npy file, without targets: those are in a file of their own."""
+    if isinstance(options.target, (str, int)):
+        raise ConfigError(f"{path}: an .npy has no columns to be a target; give the file with the targets as labels=")
     return Dataset(as_table(read_array(path, options.limit_bytes), str(path)), None, str(path), where=in_file(path))
 
 

@@ -1,0 +1,296 @@
+"""The CPU with Numba: loops fused around the definitions, and reductions in one pass over memory.
+
+The elementwise loops contain no formula: the definition is their body. Only softmax and its loss are written out.
+Memory is C-contiguous, so a row of (n, m) is a vector, and vector loops stand in functions of their own: with
+two-dimensional indices in the inner loop the same code runs several times slower.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from deepxp.kernels import scalars
+from deepxp.kernels.compile import OPTIONS, SUM, body, kept
+from deepxp.kernels.numpy import clip_by_norm, gather, input_gradient, scale, squared_error, weigh, weight_gradient
+from deepxp.kernels.threads import split
+from deepxp.ops import activations, losses as cost_functions
+from deepxp.ops.activations import Activation
+from deepxp.ops.typing import Array, Namespace
+from deepxp.ops.updates import Rule
+
+__all__ = [
+    "activation_backward",
+    "clip_by_norm",
+    "cost",
+    "dense_forward",
+    "dropout",
+    "gather",
+    "input_gradient",
+    "scale",
+    "sigmoid_cross_entropy",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_labels",
+    "squared_error",
+    "update",
+    "weigh",
+    "weight_gradient",
+]
+
+L2_CACHE = 2**17  # numbers of a block of columns: half of a 1 MB second-level cache in float32
+
+
+# Loops around elementwise definitions
+
+
+@cache
+def _forward_loops(g: Callable[..., Any], dtype: str) -> tuple[Any, Any]:
+    xp, forward = scalars.namespace(dtype), body(g, dtype)
+
+    def row_in_place(Z: Array, b: float) -> None:
+        for j in range(Z.size):
+            Z[j] = forward(xp, Z[j] + b)
+
+    def row_apart(Z: Array, b: float, A: Array) -> None:
+        for j in range(Z.size):
+            z = Z[j] + b
+            Z[j] = z
+            A[j] = forward(xp, z)
+
+    in_place, apart = kept(row_in_place, g, dtype), kept(row_apart, g, dtype)
+
+    def rows_in_place(Z: Array, b: Array, start: int, stop: int) -> None:
+        for i in range(start, stop):
+            in_place(Z[i], b[i, 0])
+
+    def rows_apart(Z: Array, b: Array, A: Array, start: int, stop: int) -> None:
+        for i in range(start, stop):
+            apart(Z[i], b[i, 0], A[i])
+
+    return kept(rows_in_place, g, dtype), kept(rows_apart, g, dtype)
+
+
+@cache
+def _backward_loop(g_backward: Callable[..., Any], dtype: str) -> Any:
+    xp, backward = scalars.namespace(dtype), body(g_backward, dtype)
+    real = np.dtype(dtype).type
+    zero = real(0.0)
+
+    def row(dZ: Array, saved: Array) -> Any:
+        total = zero
+        for j in range(dZ.size):
+            dz = backward(xp, dZ[j], saved[j])
+            dZ[j] = dz
+            total += dz
+        return total
+
+    row = kept(row, g_backward, dtype, options=SUM)
+
+    def rows(dZ: Array, saved: Array, db: Array, start: int, stop: int) -> None:
+        for i in range(start, stop):
+            db[i, 0] = row(dZ[i], saved[i]) / real(dZ.shape[1])
+
+    return kept(rows, g_backward, dtype)
+
+
+@cache
+def _update_loop(rule: Callable[..., Any], states: int, dtype: str) -> Any:
+    xp, step = scalars.namespace(dtype), body(rule, dtype)
+
+    def no_state(theta: Array, g: Array, rates: Any) -> None:
+        for i in range(theta.size):
+            (theta[i],) = step(xp, theta[i], g[i], *rates)
+
+    def one_state(theta: Array, g: Array, v: Array, rates: Any) -> None:
+        for i in range(theta.size):
+            theta[i], v[i] = step(xp, theta[i], g[i], v[i], *rates)
+
+    def two_states(theta: Array, g: Array, m: Array, v: Array, rates: Any) -> None:
+        for i in range(theta.size):
+            theta[i], m[i], v[i] = step(xp, theta[i], g[i], m[i], v[i], *rates)
+
+    return kept((no_state, one_state, two_states)[states], rule, dtype)
+
+
+def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> None:
+    """The product into Z, then bias and activation in one pass."""
+    np.matmul(W, A_prev, out=Z)
+    if not g.elementwise:
+        np.add(Z, b, out=Z)
+        A[...] = g.forward(xp, Z)
+        return
+    in_place, apart = _forward_loops(g.forward, Z.dtype.name)
+    if A is Z:
+        split(lambda start, stop: in_place(Z, b, start, stop), Z.shape[0], Z.size)
+    else:
+        split(lambda start, stop: apart(Z, b, A, start, stop), Z.shape[0], Z.size)
+
+
+def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ: Array, db: Array) -> None:
+    """g' and the sums of the rows in one pass."""
+    if not g.elementwise:
+        dZ[...] = g.backward(xp, dA, kept)
+        np.sum(dZ, axis=1, keepdims=True, out=db)
+        np.divide(db, dZ.shape[1], out=db)
+        return
+    if dZ is not dA:
+        np.copyto(dZ, dA)
+    rows = _backward_loop(g.backward, dZ.dtype.name)
+    split(lambda start, stop: rows(dZ, kept, db, start, stop), dZ.shape[0], dZ.size)
+
+
+def update(
+    xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]
+) -> None:
+    """The rule in one pass over theta, its gradient and its state."""
+    loop, real = _update_loop(rule, len(state), theta.dtype.name), theta.dtype.type
+    numbers = tuple([real(rate) for rate in rates])
+    vectors = (theta, g, *state)
+    split(lambda start, stop: loop(*[v[start:stop] for v in vectors], numbers), theta.size, theta.size, unit=16)
+
+
+# Reductions over the classes of a sample: blocks of columns that stay in the cache between the passes
+
+
+@cache
+def _column_loops(dtype: str) -> tuple[Any, Any]:
+    xp, real = scalars.namespace(dtype), np.dtype(dtype).type
+    zero, one, smallest = real(0.0), real(1.0), real(np.finfo(dtype).tiny)
+    maximum, exp, log = xp.maximum, xp.exp, xp.log
+
+    def greater(top: Array, z: Array) -> None:
+        for j in range(z.size):
+            top[j] = maximum(top[j], z[j])
+
+    def exponentials(z: Array, top: Array, a: Array, total: Array) -> None:
+        for j in range(z.size):
+            e = exp(z[j] - top[j])
+            a[j] = e
+            total[j] += e
+
+    def scaled(a: Array, share: Array) -> None:
+        for j in range(a.size):
+            y = a[j] * share[j]
+            a[j] = zero if y < smallest else y
+
+    greater, exponentials, scaled = (kept(f, dtype, options=SUM) for f in (greater, exponentials, scaled))
+
+    def softmax_columns(Z: Array, A: Array, start: int, stop: int, width: int) -> None:
+        for lo in range(start, stop, width):
+            hi = min(lo + width, stop)
+            top, total = Z[0, lo:hi].copy(), np.zeros(hi - lo, Z.dtype)
+            for i in range(1, Z.shape[0]):
+                greater(top, Z[i, lo:hi])
+            for i in range(Z.shape[0]):
+                exponentials(Z[i, lo:hi], top, A[i, lo:hi], total)
+            for j in range(hi - lo):
+                total[j] = one / total[j]
+            for i in range(Z.shape[0]):
+                scaled(A[i, lo:hi], total)
+
+    def label_columns(Z: Array, y: Array, ell: Array, dZ: Array, start: int, stop: int, width: int) -> None:
+        for lo in range(start, stop, width):
+            hi = min(lo + width, stop)
+            top, total = Z[0, lo:hi].copy(), np.zeros(hi - lo, Z.dtype)
+            for i in range(1, Z.shape[0]):
+                greater(top, Z[i, lo:hi])
+            for i in range(Z.shape[0]):
+                exponentials(Z[i, lo:hi], top, dZ[i, lo:hi], total)
+            for j in range(hi - lo):
+                ell[lo + j] = log(total[j]) - (Z[y[lo + j], lo + j] - top[j])
+                total[j] = one / total[j]
+            for i in range(Z.shape[0]):
+                scaled(dZ[i, lo:hi], total)
+            for j in range(lo, hi):
+                dZ[y[j], j] -= one
+
+    return kept(softmax_columns, dtype), kept(label_columns, dtype)
+
+
+def _columns(loop: Callable[..., None], Z: Array, *arrays: Array) -> None:
+    width = max(16, L2_CACHE // Z.shape[0] // 16 * 16)
+    split(lambda start, stop: loop(Z, *arrays, start, stop, width), Z.shape[1], 4 * Z.size, unit=16)
+
+
+def softmax(xp: Namespace, Z: Array) -> Array:
+    """Maximum, exponentials and their sum, division: three passes over a block that stays in the cache."""
+    A = np.empty_like(Z)
+    _columns(_column_loops(Z.dtype.name)[0], Z, A)
+    return A
+
+
+def softmax_cross_entropy_labels(
+    xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
+) -> None:
+    """The passes of softmax, with the loss between them and the label's 1 taken off at the end."""
+    _columns(_column_loops(Z.dtype.name)[1], Z, y, losses, dZ)
+
+
+def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """softmax in compiled passes, the rest in NumPy: probabilities as targets are rare."""
+    np.subtract(Z, np.max(Z, axis=0), out=dZ)
+    chosen = np.einsum("ij,ij->j", Y, dZ)
+    total = np.log(np.sum(np.exp(dZ), axis=0))
+    _columns(_column_loops(Z.dtype.name)[0], Z, dZ)
+    np.subtract(dZ, Y, out=dZ)
+    np.subtract(total * np.sum(Y, axis=0), chosen, out=losses)
+
+
+@cache
+def _logistic_loop(dtype: str) -> Any:
+    xp, real = scalars.namespace(dtype), np.dtype(dtype).type
+    loss, link = body(cost_functions.logistic_loss, dtype), body(activations.sigmoid, dtype)
+    zero = real(0.0)
+
+    def columns(Z: Array, Y: Array, ell: Array, dZ: Array, start: int, stop: int) -> None:
+        for j in range(start, stop):
+            ell[j] = zero
+        for i in range(Z.shape[0]):
+            for j in range(start, stop):
+                ell[j] += loss(xp, Z[i, j], Y[i, j])
+                dZ[i, j] = link(xp, Z[i, j]) - Y[i, j]
+
+    return kept(columns, cost_functions.logistic_loss, activations.sigmoid, dtype)
+
+
+def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """Loss and A - Y in one pass."""
+    loop = _logistic_loop(Z.dtype.name)
+    split(lambda start, stop: loop(Z, Y, losses, dZ, start, stop), Z.shape[1], 4 * Z.size, unit=16)
+
+
+@cache
+def _mean_loop(dtype: str) -> Any:
+    real = np.dtype(dtype).type
+
+    def mean(ell: Array) -> Any:
+        total = 0.0
+        for j in range(ell.size):
+            total += ell[j]
+        return real(total / ell.size)
+
+    return kept(mean, dtype, options=SUM)
+
+
+def cost(xp: Namespace, losses: Array) -> Any:
+    """The mean, summed in float64."""
+    return losses.dtype.type(_mean_loop(losses.dtype.name)(losses))
+
+
+@cache
+def _dropout_loop(dtype: str) -> Any:
+    zero = np.dtype(dtype).type(0.0)
+
+    def drop(A: Array, bits: Array, keep: Any, factor: float, out: Array) -> None:
+        for j in range(A.size):
+            out[j] = A[j] * factor if bits[j] < keep else zero
+
+    return kept(drop, dtype, options=OPTIONS)
+
+
+def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None:
+    """One pass."""
+    real = A.dtype.type
+    _dropout_loop(A.dtype.name)(A.reshape(-1), bits.reshape(-1), keep, real(65536.0 / keep), out.reshape(-1))

@@ -1,0 +1,35 @@
+"""The backends on which the tests of the mathematics run."""
+
+import numpy as np
+import pytest
+from namespaces import strict
+
+import deepxp
+from deepxp.backend import Backend, cpu
+
+BACKENDS = ("numpy", "reference", "strict", "cupy_double", pytest.param("gpu", marks=pytest.mark.gpu))
+
+
+def make_backend(name, monkeypatch):
+    """The backend of a name in BACKENDS; skips with the reason where there is no GPU."""
+    if name == "numpy":
+        return cpu()
+    if name == "reference":
+        return Backend("reference", np)
+    if name == "strict":
+        return strict.backend()
+    if name == "cupy_double":
+        from cupy_double import install
+
+        install(monkeypatch)
+        return deepxp.backend("gpu")
+    gpu = next(device for device in deepxp.devices() if device.name != "cpu")
+    if not gpu.usable:
+        pytest.skip(gpu.reason)
+    return deepxp.backend("gpu")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, monkeypatch):
+    """NumPy with its kernels, NumPy without any, array_api_strict on `device1`, the double of CuPy, and a GPU."""
+    return make_backend(request.param, monkeypatch)

@@ -24,10 +24,13 @@ def quantities(net: Network, work: Workspace, gradient: Gradient) -> Iterator[tu
     for l in range(net.L, 0, -1):
         yield f"dW[{l}]", gradient.dW[l]
         yield f"db[{l}]", gradient.db[l]
+    for l in range(1, net.L + 1):
+        yield f"the updated W[{l}]", net.W[l]
+        yield f"the updated b[{l}]", net.b[l]
 
 
 def diagnose(net: Network, work: Workspace, gradient: Gradient, epoch: int, step: int) -> NonFiniteError:
-    """The error for a step whose loss is NaN or infinite: the first quantity of it that is not finite."""
+    """The error for a step whose loss or update is NaN or infinite: the first quantity of it that is not finite."""
     for name, array in quantities(net, work, gradient):
         values = net.backend.asnumpy(array)
         bad = ~np.isfinite(values)

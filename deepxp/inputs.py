@@ -90,7 +90,7 @@ def _labels(y: Array, classes: int, m: int) -> Array:
         _finite(y, "y")
         if (y != np.floor(y)).any():
             sample = int(np.argmax(y != np.floor(y)))
-            raise DataError(f"labels are whole numbers, got {y[sample]!r} for sample {sample + 1}")
+            raise DataError(f"labels are whole numbers, got {y[sample]} for sample {sample + 1}")
     low, high = y.min(), y.max()
     if low < 0 or high >= classes:
         sample = int(np.argmax((y < 0) | (y >= classes)))
@@ -102,7 +102,11 @@ def _labels(y: Array, classes: int, m: int) -> Array:
 
 def _finite(values: Array, name: str) -> None:
     # the sum of finite numbers is finite but for overflow: a cheap look first, the exact one where it fails
-    if values.dtype.kind == "f" and not np.isfinite(values.sum()) and not (good := np.isfinite(values)).all():
+    if values.dtype.kind != "f":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum()
+    if not np.isfinite(total) and not (good := np.isfinite(values)).all():
         where = np.argwhere(~good)[0]
         raise DataError(f"{name} holds {values[tuple(where)]} for sample {int(where[-1]) + 1}")
 
@@ -121,10 +125,13 @@ def sample_weights(
         given = asnumpy(sample_weight) if is_array(sample_weight) else np.asarray(sample_weight)
         if given.shape != (m,):
             raise ShapeError(f"sample_weight must have shape ({m},), a weight for each sample, got {given.shape}")
+        if given.dtype.kind not in "fiub":
+            raise DataError(f"sample_weight must hold numbers, got dtype {given.dtype}")
         w = w * given
     if class_weight is not None:
         labels = y if y.ndim == 1 else y[:, 0]
-        if labels.shape != (m,) or (y.ndim == 2 and y.shape[1] != 1) or (labels != np.floor(labels)).any():
+        whole = ((labels >= 0) & (labels == np.floor(labels))).all()
+        if labels.shape != (m,) or (y.ndim == 2 and y.shape[1] != 1) or not whole:
             raise ConfigError("class_weight needs one label for each sample; weigh the samples with sample_weight")
         w = w * _class_weights(labels.astype(np.int64), class_weight)
     if not np.isfinite(w).all() or (w < 0).any() or not w.sum() > 0:
@@ -139,6 +146,8 @@ def _class_weights(labels: Array, class_weight: Mapping[int, float] | Sequence[f
             raise ConfigError(f"class_weight must be 'balanced' or a weight for each class, got {class_weight!r}")
         table = labels.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif isinstance(class_weight, Mapping):
+        if wrong := [c for c in class_weight if c not in range(2**31)]:
+            raise ConfigError(f"class_weight names the classes by their labels 0, 1, ..., got {wrong[0]!r}")
         table = np.array([float(class_weight.get(c, 1.0)) for c in range(counts.size)])
     else:
         table = np.asarray(class_weight, dtype=float)

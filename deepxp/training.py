@@ -10,7 +10,7 @@ import numpy as np
 
 from deepxp import rng
 from deepxp.data.batches import Batches
-from deepxp.errors import ConfigError, ShapeError
+from deepxp.errors import ConfigError, NonFiniteError, ShapeError
 from deepxp.evaluation import Evaluation
 from deepxp.health import diagnose
 from deepxp.inputs import is_labels, sample_weights, samples, targets
@@ -26,8 +26,8 @@ class TrainingStep:
 
     After the first batch of a given size a step allocates no arrays, copies nothing between host and device, and
     never waits for the device. `lr` is the learning rate of the next step, `t` the number of steps done, `epoch` and
-    `index` (of the next step in its epoch, from 0) the counters that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest
-    length of the gradient.
+    `index` (of the step in its epoch, from 0) the counters that its random masks depend on. `l2` is lambda in
+    J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length of the gradient.
     """
 
     def __init__(
@@ -186,10 +186,10 @@ def _loop(
     min_delta: float,
     on_epoch: Callable[[dict[str, float]], object] | None,
 ) -> History:
-    history, best_loss, best_theta = History(), math.inf, net.theta + 0.0
+    history, best_loss, best_epoch, good_theta = History(), math.inf, 0, net.theta + 0.0
+    best_theta = None if patience is None else net.theta + 0.0
     for epoch in range(run.epochs):
         started = time.perf_counter()
-        good_theta = best_theta if epoch == 0 else net.theta + 0.0
         try:
             record = run(epoch)
         except ArithmeticError as error:
@@ -197,6 +197,7 @@ def _loop(
             error.history = history  # type: ignore[attr-defined]
             raise
         net.epochs += 1
+        good_theta[...] = net.theta
         if watched is not None:
             record |= {f"validation_{name}": value for name, value in watched.run(net).items()}
         record["seconds"] = time.perf_counter() - started
@@ -206,12 +207,15 @@ def _loop(
             on_epoch(record)
         if patience is not None:
             if record["validation_loss"] < best_loss - min_delta:
-                best_loss, best_theta, best_epoch = record["validation_loss"], net.theta + 0.0, epoch + 1
+                best_loss, best_epoch = record["validation_loss"], epoch + 1
+                best_theta[...] = net.theta
             history.best_epoch = best_epoch
             if epoch + 1 - best_epoch >= patience:
                 history.stopped_early = True
                 break
     if patience is not None:
+        if best_epoch == 0:
+            raise NonFiniteError("the validation loss was never finite: look for NaN or infinity in the validation data")
         net.theta[...] = best_theta
     return history
 
@@ -246,6 +250,8 @@ class _Epochs:
                 pending.clear()
                 if self.on_step is not None:
                     self.on_step(i + 1, steps, total / min(M, (i + 1) * size))
+        if not bool(net.backend.xp.all(net.backend.xp.isfinite(net.theta))):  # the last update: no loss has seen it
+            raise diagnose(net, work, step.gradient, epoch + 1, steps)
         return {"epoch": epoch + 1, "loss": total / M, "lr": step.lr}
 
     def _read(self, losses: list[Array], work: Workspace, epoch: int, i: int) -> float:

@@ -67,9 +67,10 @@ def select(condition: Array, a: Any, b: Any, out: Array) -> None:
 
 
 def select_into_a(condition: Array, a: Any, b: Any, out: Array) -> None:
-    """The same where out may be the memory of a; the condition is consumed"""
+    """The same where out may be the memory of a; the condition is turned over and back, another call may read it"""
     np.logical_not(condition, out=condition)
     select(condition, b, a, out)
+    np.logical_not(condition, out=condition)
 
 
 SCALAR: dict[Any, Callable[..., float]] = {

@@ -1,0 +1,136 @@
+"""The settings of `deepxp train`: one table, from which its flags, the keys of its config file and its defaults come."""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from deepxp.data.scaling import KINDS
+from deepxp.network import DTYPES
+from deepxp.ops.activations import ACTIVATIONS
+from deepxp.ops.losses import LOSSES
+from deepxp.optimizers import OPTIMIZERS, SCHEDULES
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting may be: `allowed` completes "must be ...", `read` takes the text of a flag or a value of TOML."""
+
+    allowed: str
+    read: Callable[[Any], Any]  # raises ValueError or TypeError for what does not fit
+
+
+def _whole(low: int) -> Kind:
+    def read(value: Any) -> int:
+        number = int(value) if isinstance(value, str) else operator.index(value)
+        if isinstance(value, bool) or number < low:
+            raise ValueError(value)
+        return number
+
+    return Kind(f"a whole number, {low} or more", read)
+
+
+def _number(allowed: str, fits: Callable[[float], bool]) -> Kind:
+    def read(value: Any) -> float:
+        number = float(value)
+        if isinstance(value, bool) or not fits(number):
+            raise ValueError(value)
+        return number
+
+    return Kind(allowed, read)
+
+
+def _choice(*names: str) -> Kind:
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError(value)
+        return str(value)
+
+    return Kind(f"one of {', '.join(names)}", read)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise TypeError(value)
+    return str(value)
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        value = [] if value.strip() in ("", "none") else value.split(",")
+    return tuple(map(_whole(1).read, value if isinstance(value, list | tuple) else [value]))
+
+
+def _header(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else _choice("auto", "yes", "no").read(value)
+
+
+def _delimiter(value: Any) -> str:
+    mark = {"tab": "\t", "\\t": "\t", "space": " "}.get(value, value)
+    if not isinstance(mark, str) or len(mark) != 1:
+        raise ValueError(value)
+    return mark
+
+
+FRACTION = _number("a fraction, at least 0 and below 1", lambda x: 0 <= x < 1)
+POSITIVE = _number("a positive number", lambda x: 0 < x < math.inf)
+NOT_NEGATIVE = _number("a number, 0 or more", lambda x: 0 <= x < math.inf)
+TEXT = Kind("text", _text)
+CHARACTER = Kind("one character, or tab", _delimiter)
+HEADER = Kind("true, false or 'auto'", _header)
+SIZES = Kind("sizes such as 256,128, or none", _sizes)
+
+SCALE = (
+    "inputs: standard (mean 0, deviation 1), minmax (0 to 1), range (divided by the largest), none; "
+    "auto: range for bytes, as in images, else standard"
+)
+SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
+BALANCED = "balanced: rare classes count as much as frequent ones"
+PATIENCE = "stop when the validation loss has not fallen for so long, and keep the best weights"
+
+
+def option(group: str, default: Any, kind: Kind, metavar: str, help: str) -> Any:
+    """A row of the table."""
+    return field(default=default, metadata={"group": group, "kind": kind, "metavar": metavar, "help": help})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of. None: not asked for, or, until the data are known, chosen by them."""
+
+    data: str | None = option("data", None, TEXT, "DATA", "")
+    target: str | None = option("data", None, TEXT, "COLUMN", "what to predict, by name or position (the last column)")
+    labels: str | None = option("data", None, TEXT, "FILE", "the targets alone: .npy, idx, or text with one per line")
+    delimiter: str | None = option("data", None, CHARACTER, "CHAR", "what separates the cells of a table, or tab")
+    header: str = option("data", "auto", HEADER, "", "whether a table starts with column names")
+    test: float = option("data", 0.2, FRACTION, "X", "part of the rows held out; data with a test part use that")
+    validation: float = option("data", 0.1, FRACTION, "X", "part of the remaining rows that is watched")
+    scale: str = option("data", "auto", _choice(*KINDS), "KIND", SCALE)
+    hidden: tuple[int, ...] = option("network", (256, 128), SIZES, "N,N", "units of the hidden layers, or none")
+    activation: str = option("network", "relu", _choice(*ACTIVATIONS), "NAME", ", ".join(ACTIVATIONS))
+    dropout: float = option("network", 0.0, FRACTION, "X", "part of the hidden units dropped while training")
+    loss: str = option("network", "auto", _choice("auto", *LOSSES), "NAME", f"{', '.join(LOSSES)}; auto: by the targets")
+    dtype: str = option("network", "float32", _choice(*DTYPES), "TYPE", " or ".join(DTYPES))
+    epochs: int = option("training", 30, _whole(1), "N", "how often all samples are seen")
+    batch_size: int = option("training", 64, _whole(1), "N", "samples in a step")
+    optimizer: str = option("training", "adam", _choice(*OPTIMIZERS), "NAME", ", ".join(OPTIMIZERS))
+    lr: float | None = option("training", None, POSITIVE, "X", "learning rate (by the optimizer: adam 0.002, sgd 0.1)")
+    momentum: float | None = option("training", None, FRACTION, "X", "of the optimizers momentum and nesterov (0.9)")
+    weight_decay: float | None = option("training", None, NOT_NEGATIVE, "X", "of the optimizer adamw (0.01)")
+    schedule: str = option("training", "cosine", _choice(*SCHEDULES), "NAME", SCHEDULE)
+    warmup: float = option("training", 1.0, NOT_NEGATIVE, "EPOCHS", "in which the learning rate rises to its value")
+    l2: float = option("training", 0.0, NOT_NEGATIVE, "X", "adds X/2 times the squares of the weights to the loss")
+    clip_norm: float | None = option("training", None, POSITIVE, "X", "the greatest length of a gradient")
+    class_weight: str = option("training", "none", _choice("none", "balanced"), "KIND", BALANCED)
+    patience: int | None = option("training", None, _whole(1), "EPOCHS", PATIENCE)
+    device: str = option("run", "auto", TEXT, "NAME", "cpu, gpu, gpu:N, or auto: a GPU where one is usable")
+    seed: int = option("run", 0, _whole(0), "N", "of the weights, the order of the samples, dropout and the split")
+    out: str | None = option("run", None, TEXT, "FOLDER", "for the results (runs/DATA-1, then -2, and so on)")
+
+
+ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fields(Settings)}
+"""The rows, by the name of the flag and of the key in a config file."""
+
+CHECKED = frozenset("target labels delimiter header hidden activation dropout loss dtype seed device".split())
+"""The rows that `deepxp check` takes as well."""

@@ -1,0 +1,153 @@
+"""What is to be learned: data in parts, with targets as a loss takes them, and the loss that fits them."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from deepxp import data, rng
+from deepxp.cli.options import Settings
+from deepxp.cli.report import count
+from deepxp.errors import ConfigError, DataError
+from deepxp.network import Network
+
+SOFTMAX, SIGMOID, SQUARED = "softmax-cross-entropy", "sigmoid-cross-entropy", "squared-error"
+WORDS = {
+    "classes": "one class for each sample",
+    "multilabel": "several labels at once",
+    "probabilities": "probabilities of classes",
+    "numbers": "numbers",
+}
+
+
+class Part(NamedTuple):
+    """Columns X (n, m) and their targets, ready for `deepxp.train`: X is a view of the table."""
+
+    X: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The parts of a data set and what the network that learns it needs; `features` and `outputs` are its ends."""
+
+    name: str
+    kind: str
+    loss: str
+    outputs: int
+    classes: tuple[str, ...] | None
+    table: data.Dataset  # the training part as it was read, to fit a scaler on
+    train: Part
+    validation: Part | None
+    test: Part | None
+
+    @property
+    def features(self) -> int:
+        return int(self.train.X.shape[0])
+
+    def network(self, settings: Settings, **more: Any) -> Network:
+        """The network that the settings describe, with its scaler fitted on the training part."""
+        scaler = data.Scaler.fit(self.table.X, settings.scale, self.table.where)
+        return Network(
+            (self.features, *settings.hidden, self.outputs),
+            settings.activation,
+            self.loss,
+            seed=settings.seed,
+            dtype=settings.dtype,
+            dropout=settings.dropout,
+            scaler=scaler,
+            classes=self.classes,
+            **more,
+        )
+
+    def __str__(self) -> str:
+        what = {"classes": "class", "multilabel": "label", "probabilities": "class"}.get(self.kind)
+        targets = count(len(self.classes), what) if what and self.classes else f"{count(self.outputs, 'number')} to predict"
+        m = sum(part.X.shape[1] for part in (self.train, self.validation, self.test) if part)
+        return f"{self.name}: {count(m, 'sample')}, {count(self.features, 'feature')}, {targets}"
+
+
+def load(settings: Settings) -> data.Dataset:
+    """The data set that the settings name, or the bundled digits."""
+    if settings.data is None:
+        return data.digits()
+    header: Any = settings.header
+    return data.load(
+        settings.data, target=settings.target, labels=settings.labels, header=header, delimiter=settings.delimiter
+    )
+
+
+def problem(settings: Settings) -> Problem:
+    """The data read, encoded and split. Classes are those of the whole data set, so that no part can miss one."""
+    dataset = load(settings)
+    if dataset.y is None:
+        raise DataError(f"{dataset.name}: has no targets to learn; name their file with --labels")
+    targets = _encode(dataset.y, settings.loss, dataset.where_y)
+    loss, outputs = _fitting(settings.loss, targets, dataset.name)
+    if dataset.y_test is not None:
+        own = data.encode_targets(dataset.y_test, kind=targets.kind, classes=targets.classes)
+        dataset = replace(dataset, y_test=own.y)
+    rest = 1.0 if dataset.X_test is not None else 1.0 - settings.test
+    parts = data.split(
+        replace(dataset, y=targets.y),
+        order=rng.split(settings.seed, len(dataset.X)),
+        test=settings.test,
+        validation=settings.validation * rest,
+    )
+    train, validation, test = (_part(part) if part else None for part in parts)
+    assert train is not None
+    return Problem(
+        dataset.name, targets.kind, loss, outputs, targets.classes, parts.train, train, validation, test
+    )
+
+
+def encode_for(net: Network, dataset: data.Dataset) -> np.ndarray:
+    """The targets of a data set as the network's loss takes them, classes in the network's order."""
+    if dataset.y is None:
+        raise DataError(
+            f"{dataset.name}: has no targets to evaluate with; name their file with --labels (a table of exactly the "
+            f"{net.sizes[0]} columns that the model takes has none)"
+        )
+    n, kind = net.sizes[-1], _kind(net)
+    if kind == "classes" and dataset.y.ndim == 2 and dataset.y.shape[1] > 1:
+        kind = None  # one-hot, or probabilities
+    names = None if net.loss.name == SQUARED else net.classes or tuple(map(str, range(max(2, n))))
+    return as_columns(data.encode_targets(dataset.y, kind=kind, classes=names, where=dataset.where_y).y)
+
+
+def as_columns(y: np.ndarray) -> np.ndarray:
+    """Targets whose rows are samples, as the network takes them."""
+    return y if y.ndim == 1 else y.T
+
+
+def _kind(net: Network) -> Literal["classes", "multilabel", "numbers"] | None:
+    if net.loss.name == SQUARED:
+        return "numbers"
+    return "multilabel" if net.loss.name == SIGMOID and net.sizes[-1] > 1 else "classes"
+
+
+def _part(part: data.Dataset) -> Part:
+    assert part.y is not None
+    return Part(part.X.T, as_columns(part.y))
+
+
+def _encode(y: np.ndarray, loss: str, where: Any) -> data.Targets:
+    kind: Any = None
+    if loss == SQUARED:
+        kind = "numbers"
+    elif loss == SOFTMAX and y.ndim == 1:
+        kind = "classes"
+    elif loss == SIGMOID and y.ndim == 2 and y.shape[1] > 1 and ((y == 0) | (y == 1)).all():
+        kind = "multilabel"
+    return data.encode_targets(y, kind=kind, where=where)
+
+
+def _fitting(asked: str, targets: data.Targets, name: str) -> tuple[str, int]:
+    """The loss and its number of outputs. Raises ConfigError where the one asked for does not fit the targets."""
+    two = targets.kind == "classes" and targets.outputs == 2
+    fitting = {"classes": SIGMOID if two else SOFTMAX, "multilabel": SIGMOID, "probabilities": SOFTMAX}
+    loss = fitting.get(targets.kind, SQUARED)
+    if asked in ("auto", loss) or (two and asked == SOFTMAX):
+        return (loss, 1 if two else targets.outputs) if asked != SOFTMAX else (asked, targets.outputs)
+    what = f"{targets.outputs} classes" if targets.kind == "classes" else WORDS[targets.kind]
+    raise ConfigError(f"--loss {asked} does not fit the targets of {name}, which are {what}; {loss} does")

@@ -1,0 +1,80 @@
+"""What a command says: lines for people, one JSON object for programs."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deepxp.errors import DeepxpError
+
+WIDTH = 10  # of the names that lines begin with
+
+
+class Report:
+    """Lines on stdout, or on stderr where stdout is for JSON; none where `quiet`."""
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.stream = None if quiet else sys.stderr if as_json else sys.stdout
+        self.as_json = as_json
+
+    def line(self, name: str, text: str = "") -> None:
+        """`name      text`, or a line as it is."""
+        if self.stream is not None:
+            print(f"{name:<{WIDTH}}{text}" if text else name, file=self.stream, flush=True)
+
+    def result(self, values: Mapping[str, Any]) -> None:
+        """The JSON object, if it was asked for."""
+        if self.as_json:
+            print(as_json(values))
+
+
+def as_json(values: Any) -> str:
+    """One line of JSON; it has no words for NaN and infinity, which become null."""
+    return json.dumps(_finite(values), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def shown(metrics: Mapping[str, float]) -> str:
+    """`accuracy 97.77 %, f1 0.9776, loss 0.09312`: the loss last."""
+    last = {"loss": metrics["loss"]} if "loss" in metrics else {}
+    ordered = {name: value for name, value in metrics.items() if name != "loss"} | last
+    return ", ".join(
+        f"{name} {100 * value:.2f} %" if name == "accuracy" else f"{name} {value:.4g}" for name, value in ordered.items()
+    )
+
+
+def size(nbytes: float) -> str:
+    """Bytes in the unit that keeps the number short."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 999.5:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} TB"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 class`, `1,797 samples`."""
+    plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{plural}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file whole, or as it was. Raises DeepxpError where it cannot be written."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise DeepxpError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)

@@ -58,9 +58,11 @@ class Backend:
         """Copy a host or device array into memory of this device, in out's precision."""
         out[...] = self.asarray(x)
 
-    def record(self, step: Callable[[], Array]) -> Callable[[], Array]:
-        """A step over static memory, made ready to be run many times; here the step itself."""
-        return step
+    def record(self, step: "Callable[[Backend], None]") -> Callable[[], None]:
+        """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the
+        step itself, on this backend."""
+        recorder = getattr(self.kernels, "record", None)
+        return partial(step, self) if recorder is None else recorder(self, step)
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was asked to."""

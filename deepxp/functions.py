@@ -25,9 +25,11 @@ def _inferred(op: Callable[..., Any]) -> Callable[..., Any]:
 def _costed(evaluate: Callable[..., None]) -> Callable[[Array, Array], tuple[Array, Array]]:
     def function(Z: Array, Y: Array) -> tuple[Array, Array]:
         xp = array_namespace(Z, Y)
-        ell, dZ = xp.sum(xp.zeros_like(Z), axis=0), xp.zeros_like(Z)
+        dZ = xp.zeros_like(Z)
+        ell, J = xp.sum(dZ, axis=0), xp.sum(dZ) + 0.0  # NumPy's sum is a number; plus zero it is an array again
         evaluate(xp, Z, Y, ell, dZ)
-        return losses.cost(xp, ell), dZ
+        losses.cost(xp, ell, J)
+        return J, dZ
 
     function.__name__ = function.__qualname__ = evaluate.__name__
     function.__doc__ = f"(J, dZ) for Z (n[L], m) and targets Y of its shape, J the mean over samples of\n\n{evaluate.__doc__}"

@@ -1,5 +1,6 @@
 """The network: its shape, its parameters, and the forward and backward recursions."""
 
+import copy
 import operator
 import os
 from collections.abc import Sequence
@@ -72,6 +73,9 @@ class Network:
             own = self.backend.empty((int(np.prod(theta.shape)),), self.dtype)
             self.backend.write(own, theta)
             self.parameters = Parameters.of(self.backend.xp, own, self.sizes)
+            self._scaling = scaler and tuple(
+                self.backend.asarray(v, self.dtype) for v in (scaler.shift, scaler.factor)
+            )
 
     @property
     def theta(self) -> Array:
@@ -116,6 +120,12 @@ class Network:
         )
         twin.epochs = self.epochs
         return twin
+
+    def on(self, backend: Backend) -> "Network":
+        """This network, not a copy, with its operations looked up in another backend of the same device."""
+        view = copy.copy(self)
+        view.backend = backend
+        return view
 
     def memory(self, m: int, *, labels: bool, shared: bool = True) -> Memory:
         """The memory of a training step for up to m samples."""
@@ -180,9 +190,8 @@ class Network:
 
     def scale(self, X: Array) -> None:
         """Apply the scaler to rows X (m, n[0]) of this device, in place."""
-        if self.scaler is not None:
-            shift, factor = (self.backend.asarray(v, self.dtype) for v in (self.scaler.shift, self.scaler.factor))
-            self.backend[batches.scale](X, shift, factor)
+        if self._scaling is not None:
+            self.backend[batches.scale](X, *self._scaling)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all; `deepxp.load` reads it back.
@@ -270,7 +279,7 @@ def backward(net: Network, work: Workspace, gradient: Gradient) -> None:
 
 
 def evaluate_loss(net: Network, work: Workspace, classes: Array | None, *, weighted: bool = False) -> Array:
-    """J, from Z[L] and the targets; leaves dZ[L] in dA[L] and the samples' losses in `work.losses`.
+    """J, from Z[L] and the targets, in `work.J`; leaves dZ[L] in dA[L] and the samples' losses in `work.losses`.
 
     `classes` is the column 0..C-1 where the targets are labels, else None.
     """
@@ -281,7 +290,8 @@ def evaluate_loss(net: Network, work: Workspace, classes: Array | None, *, weigh
         xp[net.loss.evaluate_labels](Z, work.Y, classes, work.losses, dZ)  # type: ignore[index]
     if weighted:
         xp[weigh](work.w, work.losses, dZ)
-    return xp[cost](work.losses)
+    xp[cost](work.losses, work.J)
+    return work.J
 
 
 def class_column(net: Network, *, labels: bool) -> Array | None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from deepxp.backend import Backend
 from deepxp.errors import ConfigError
 from deepxp.ops import updates
 from deepxp.ops.typing import Array
@@ -43,11 +42,11 @@ class Optimizer:
         """What the rule takes after its state, at step t = 1, 2, ..."""
         return (lr,)
 
-    def apply(
-        self, backend: Backend, parameters: Parameters, gradient: Gradient, state: Sequence[Array], lr: float, t: int
-    ) -> None:
-        """One update of theta and the state, in place."""
-        backend[updates.update](self.rule, parameters.theta, gradient.g, state, self.rates(lr, t))
+    def updates(
+        self, parameters: Parameters, gradient: Gradient, state: Sequence[Array]
+    ) -> tuple[tuple[updates.Rule, Array, Array, tuple[Array, ...], int], ...]:
+        """What a step updates, as (rule, theta, g, state, how many of the rates the rule takes): all in one."""
+        return ((self.rule, parameters.theta, gradient.g, tuple(state), len(self.rates(self.lr, 1))),)
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,17 @@ class AdamW(Adam):
 
     rule: ClassVar[updates.Rule] = staticmethod(updates.adamw)
 
-    def apply(
-        self, backend: Backend, parameters: Parameters, gradient: Gradient, state: Sequence[Array], lr: float, t: int
-    ) -> None:
-        step, n = backend[updates.update], parameters.weights.shape[0]
-        theta, g, rates = parameters.theta, gradient.g, self.rates(lr, t)
-        step(self.rule, theta[:n], g[:n], [s[:n] for s in state], (*rates, lr * self.weight_decay))
-        step(self.rule, theta[n:], g[n:], [s[n:] for s in state], (*rates, 0.0))
+    def rates(self, lr: float, t: int) -> tuple[float, ...]:
+        return *super().rates(lr, t), lr * self.weight_decay
+
+    def updates(
+        self, parameters: Parameters, gradient: Gradient, state: Sequence[Array]
+    ) -> tuple[tuple[updates.Rule, Array, Array, tuple[Array, ...], int], ...]:
+        n, theta, g, rates = parameters.weights.shape[0], parameters.theta, gradient.g, len(self.rates(self.lr, 1))
+        return (
+            (self.rule, theta[:n], g[:n], tuple(s[:n] for s in state), rates),
+            (updates.adam, theta[n:], g[n:], tuple(s[n:] for s in state), rates - 1),
+        )
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -136,7 +139,7 @@ class Constant:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.warmup >= 0:
+        if not 0 <= self.warmup < math.inf:
             raise ConfigError(f"warmup is a number of epochs >= 0, got {self.warmup!r}")
 
     def factor(self, epoch: float, epochs: int) -> float:

@@ -4,11 +4,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from deepxp import rng
+from deepxp.backend import Backend
 from deepxp.data.batches import Batches
 from deepxp.errors import ConfigError, NonFiniteError, ShapeError
 from deepxp.evaluation import Evaluation
@@ -17,6 +19,7 @@ from deepxp.inputs import is_labels, sample_weights, samples, targets
 from deepxp.network import Network, backward, class_column, evaluate_loss, forward
 from deepxp.ops.regularization import clip_by_norm, l2_gradient, l2_penalty
 from deepxp.ops.typing import Array
+from deepxp.ops.updates import update
 from deepxp.optimizers import Adam, Constant, Optimizer
 from deepxp.workspace import Memory, Workspace
 
@@ -51,6 +54,9 @@ class TrainingStep:
         self.gradient = net.gradient()
         with net.backend.active():
             self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
+        self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
+        self._rates: list[list[float]] = [[0.0] * count for *_, count in self._updates]  # of this step, in place
+        self._recorded: dict[tuple[int, bool, bool], Callable[[], None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
         self._classes = class_column(net, labels=True)
@@ -84,28 +90,35 @@ class TrainingStep:
         return self._workspaces[m, labels]
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
-        """The step on a workspace whose X, Y and w are filled; X is scaled here."""
-        net, gradient, l2 = self.net, self.gradient, self.l2
-        self._draw_masks(work)
-        net.scale(work.X)
-        forward(net, work)
-        J = evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
-        backward(net, work, gradient)
-        if l2:
-            J = J + net.backend[l2_penalty](net.parameters.weights, l2)
-            net.backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
-        if self.clip_norm is not None:
-            net.backend[clip_by_norm](gradient.g, self.clip_norm)
-        self.t += 1
-        self.index += 1
-        self.optimizer.apply(net.backend, net.parameters, gradient, self.state, self.lr, self.t)
-        return J
-
-    def _draw_masks(self, work: Workspace) -> None:
+        """The step on a workspace whose X, Y and w are filled; X is scaled here. J is a copy, the step's own is static."""
         for l, bits in enumerate(work.bits):
             if bits is not None:
                 host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
                 self.net.backend.write(bits, host)
+        self.t, self.index = self.t + 1, self.index + 1
+        rates = self.optimizer.rates(self.lr, self.t)
+        for live, (*_, count) in zip(self._rates, self._updates, strict=True):
+            live[:] = rates[:count]
+        key = (work.m, labels, weighted)
+        if key not in self._recorded:
+            step = partial(self._step, work, labels, weighted)
+            self._recorded[key] = self.net.backend.record(step)
+        self._recorded[key]()
+        return work.J + 0.0
+
+    def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
+        net, gradient, l2 = self.net.on(backend), self.gradient, self.l2
+        net.scale(work.X)
+        forward(net, work)
+        evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
+        backward(net, work, gradient)
+        if l2:
+            backend[l2_penalty](net.parameters.weights, l2, work.J)
+            backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
+        if self.clip_norm is not None:
+            backend[clip_by_norm](gradient.g, self.clip_norm)
+        for live, (rule, theta, g, state, _) in zip(self._rates, self._updates, strict=True):
+            backend[update](rule, theta, g, state, live)
 
 
 @dataclass

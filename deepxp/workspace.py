@@ -29,6 +29,7 @@ class Workspace:
     dZ: tuple[Array, ...]
     bits: tuple[Array | None, ...]
     losses: Array
+    J: Array
 
 
 class Memory:
@@ -57,7 +58,7 @@ class Memory:
 
         self.X = empty(sizes[0])
         self.Y = empty(1, "int32") if labels else empty(sizes[L])
-        self.w, self.losses = empty(1), empty(1)
+        self.w, self.losses, self.J = empty(1), empty(1), backend.empty((), dtype)
         self.A = [self.X, *(empty(n) for n in sizes[1:])]
         self.Z = [
             self.A[l] if shared and (l == 0 or g[l].reads == "A") else empty(sizes[l]) for l in range(L + 1)
@@ -100,4 +101,5 @@ class Memory:
             dZ=layers(self.dZ),
             bits=(None, *(None if bits is None else view(bits, n) for bits, n in zip(self.bits[1:], sizes[1:], strict=True))),
             losses=self.losses[:m],
+            J=self.J,
         )

@@ -110,7 +110,9 @@ class Settings:
     hidden: tuple[int, ...] = option("network", (256, 128), SIZES, "N,N", "units of the hidden layers, or none")
     activation: str = option("network", "relu", _choice(*ACTIVATIONS), "NAME", ", ".join(ACTIVATIONS))
     dropout: float = option("network", 0.0, FRACTION, "X", "part of the hidden units dropped while training")
-    loss: str = option("network", "auto", _choice("auto", *LOSSES), "NAME", f"{', '.join(LOSSES)}; auto: by the targets")
+    loss: str = option(
+        "network", "auto", _choice("auto", *LOSSES), "NAME", f"{', '.join(LOSSES)}; auto: by the targets"
+    )
     dtype: str = option("network", "float32", _choice(*DTYPES), "TYPE", " or ".join(DTYPES))
     epochs: int = option("training", 30, _whole(1), "N", "how often all samples are seen")
     batch_size: int = option("training", 64, _whole(1), "N", "samples in a step")

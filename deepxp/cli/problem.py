@@ -8,6 +8,7 @@ import numpy as np
 from deepxp import data, rng
 from deepxp.cli.options import Settings
 from deepxp.cli.report import count
+from deepxp.data.places import in_file
 from deepxp.errors import ConfigError, DataError
 from deepxp.network import Network
 
@@ -62,7 +63,9 @@ class Problem:
 
     def __str__(self) -> str:
         what = {"classes": "class", "multilabel": "label", "probabilities": "class"}.get(self.kind)
-        targets = count(len(self.classes), what) if what and self.classes else f"{count(self.outputs, 'number')} to predict"
+        targets = (
+            count(len(self.classes), what) if what and self.classes else f"{count(self.outputs, 'number')} to predict"
+        )
         m = sum(part.X.shape[1] for part in (self.train, self.validation, self.test) if part)
         return f"{self.name}: {count(m, 'sample')}, {count(self.features, 'feature')}, {targets}"
 
@@ -85,7 +88,8 @@ def problem(settings: Settings) -> Problem:
     targets = _encode(dataset.y, settings.loss, dataset.where_y)
     loss, outputs = _fitting(settings.loss, targets, dataset.name)
     if dataset.y_test is not None:
-        own = data.encode_targets(dataset.y_test, kind=targets.kind, classes=targets.classes)
+        where = in_file(f"{dataset.name}, test part")
+        own = data.encode_targets(dataset.y_test, kind=targets.kind, classes=targets.classes, where=where)
         dataset = replace(dataset, y_test=own.y)
     rest = 1.0 if dataset.X_test is not None else 1.0 - settings.test
     parts = data.split(
@@ -96,9 +100,7 @@ def problem(settings: Settings) -> Problem:
     )
     train, validation, test = (_part(part) if part else None for part in parts)
     assert train is not None
-    return Problem(
-        dataset.name, targets.kind, loss, outputs, targets.classes, parts.train, train, validation, test
-    )
+    return Problem(dataset.name, targets.kind, loss, outputs, targets.classes, parts.train, train, validation, test)
 
 
 def encode_for(net: Network, dataset: data.Dataset) -> np.ndarray:
@@ -137,7 +139,7 @@ def _encode(y: np.ndarray, loss: str, where: Any) -> data.Targets:
         kind = "numbers"
     elif loss == SOFTMAX and y.ndim == 1:
         kind = "classes"
-    elif loss == SIGMOID and y.ndim == 2 and y.shape[1] > 1 and ((y == 0) | (y == 1)).all():
+    elif loss == SIGMOID and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "buif" and ((y == 0) | (y == 1)).all():
         kind = "multilabel"
     return data.encode_targets(y, kind=kind, where=where)
 

@@ -49,7 +49,8 @@ def shown(metrics: Mapping[str, float]) -> str:
     last = {"loss": metrics["loss"]} if "loss" in metrics else {}
     ordered = {name: value for name, value in metrics.items() if name != "loss"} | last
     return ", ".join(
-        f"{name} {100 * value:.2f} %" if name == "accuracy" else f"{name} {value:.4g}" for name, value in ordered.items()
+        f"{name} {100 * value:.2f} %" if name == "accuracy" else f"{name} {value:.4g}"
+        for name, value in ordered.items()
     )
 
 

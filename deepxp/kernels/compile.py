@@ -61,15 +61,20 @@ def _globals(function: Any) -> dict[str, Any]:
 
 def kept(loop: Any, *key: Any, options: dict[str, Any] = OPTIONS) -> Any:
     """A loop compiled, and kept on disk under `key`: its definitions and dtype, which its own text does not show."""
+    return cached(njit(**options), loop, key)
+
+
+def cached(compiler: Callable[..., Any], function: Any, key: tuple[Any, ...], **options: Any) -> Any:
+    """What the compiler makes of a function, with its machine code kept on disk."""
     # Numba names machine code by the function's name and a counter that starts anew in every process: two loops of
     # one name, one compiled now and one from the disk, would be taken for each other
-    loop.__qualname__ += "_" + fingerprint(tuple(fingerprint(part) for part in key))
-    dispatcher = njit(**options)(loop)
+    function.__qualname__ += "_" + fingerprint(tuple(fingerprint(part) for part in key))
+    compiled = compiler(function, **options)
     try:
-        dispatcher._cache = _Cache(loop, loop.__qualname__)
+        compiled._cache = _Cache(function, function.__qualname__)
     except RuntimeError:  # no folder to write to: then every process compiles
         pass
-    return dispatcher
+    return compiled
 
 
 class _Cache(FunctionCache):

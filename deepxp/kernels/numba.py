@@ -28,6 +28,7 @@ __all__ = [
     "dropout",
     "gather",
     "input_gradient",
+    "record",
     "scale",
     "sigmoid_cross_entropy",
     "softmax",
@@ -42,11 +43,18 @@ __all__ = [
 L2_CACHE = 2**17  # numbers of a block of columns: half of a 1 MB second-level cache in float32
 
 
+def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
+    """The step as one program of native calls; see `kernels.record`, which is built from the loops here."""
+    from deepxp.kernels.record import record
+
+    return record(backend, step)
+
+
 # Loops around elementwise definitions
 
 
 @cache
-def _forward_loops(g: Callable[..., Any], dtype: str) -> tuple[Any, Any]:
+def forward_loops(g: Callable[..., Any], dtype: str) -> tuple[Any, Any]:
     xp, forward = scalars.namespace(dtype), body(g, dtype)
 
     def row_in_place(Z: Array, b: float) -> None:
@@ -73,7 +81,7 @@ def _forward_loops(g: Callable[..., Any], dtype: str) -> tuple[Any, Any]:
 
 
 @cache
-def _backward_loop(g_backward: Callable[..., Any], dtype: str) -> Any:
+def backward_loop(g_backward: Callable[..., Any], dtype: str) -> Any:
     xp, backward = scalars.namespace(dtype), body(g_backward, dtype)
     real = np.dtype(dtype).type
     zero = real(0.0)
@@ -96,7 +104,7 @@ def _backward_loop(g_backward: Callable[..., Any], dtype: str) -> Any:
 
 
 @cache
-def _update_loop(rule: Callable[..., Any], states: int, dtype: str) -> Any:
+def update_loop(rule: Callable[..., Any], states: int, dtype: str) -> Any:
     xp, step = scalars.namespace(dtype), body(rule, dtype)
 
     def no_state(theta: Array, g: Array, rates: Any) -> None:
@@ -121,7 +129,7 @@ def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activatio
         np.add(Z, b, out=Z)
         A[...] = g.forward(xp, Z)
         return
-    in_place, apart = _forward_loops(g.forward, Z.dtype.name)
+    in_place, apart = forward_loops(g.forward, Z.dtype.name)
     if A is Z:
         split(lambda start, stop: in_place(Z, b, start, stop), Z.shape[0], Z.size)
     else:
@@ -137,7 +145,7 @@ def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ
         return
     if dZ is not dA:
         np.copyto(dZ, dA)
-    rows = _backward_loop(g.backward, dZ.dtype.name)
+    rows = backward_loop(g.backward, dZ.dtype.name)
     split(lambda start, stop: rows(dZ, kept, db, start, stop), dZ.shape[0], dZ.size)
 
 
@@ -145,7 +153,7 @@ def update(
     xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]
 ) -> None:
     """The rule in one pass over theta, its gradient and its state."""
-    loop, real = _update_loop(rule, len(state), theta.dtype.name), theta.dtype.type
+    loop, real = update_loop(rule, len(state), theta.dtype.name), theta.dtype.type
     numbers = tuple([real(rate) for rate in rates])
     vectors = (theta, g, *state)
     split(lambda start, stop: loop(*[v[start:stop] for v in vectors], numbers), theta.size, theta.size, unit=16)
@@ -155,7 +163,7 @@ def update(
 
 
 @cache
-def _column_loops(dtype: str) -> tuple[Any, Any]:
+def column_loops(dtype: str) -> tuple[Any, Any]:
     xp, real = scalars.namespace(dtype), np.dtype(dtype).type
     zero, one, smallest = real(0.0), real(1.0), real(np.finfo(dtype).tiny)
     maximum, exp, log = xp.maximum, xp.exp, xp.log
@@ -209,15 +217,20 @@ def _column_loops(dtype: str) -> tuple[Any, Any]:
     return kept(softmax_columns, dtype), kept(label_columns, dtype)
 
 
+def column_width(C: int) -> int:
+    """How many columns of C numbers stay in the cache; a multiple of a cache line."""
+    return max(16, L2_CACHE // C // 16 * 16)
+
+
 def _columns(loop: Callable[..., None], Z: Array, *arrays: Array) -> None:
-    width = max(16, L2_CACHE // Z.shape[0] // 16 * 16)
+    width = column_width(Z.shape[0])
     split(lambda start, stop: loop(Z, *arrays, start, stop, width), Z.shape[1], 4 * Z.size, unit=16)
 
 
 def softmax(xp: Namespace, Z: Array) -> Array:
     """Maximum, exponentials and their sum, division: three passes over a block that stays in the cache."""
     A = np.empty_like(Z)
-    _columns(_column_loops(Z.dtype.name)[0], Z, A)
+    _columns(column_loops(Z.dtype.name)[0], Z, A)
     return A
 
 
@@ -225,7 +238,7 @@ def softmax_cross_entropy_labels(
     xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
 ) -> None:
     """The passes of softmax, with the loss between them and the label's 1 taken off at the end."""
-    _columns(_column_loops(Z.dtype.name)[1], Z, y, losses, dZ)
+    _columns(column_loops(Z.dtype.name)[1], Z, y, losses, dZ)
 
 
 def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
@@ -233,7 +246,7 @@ def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
     np.subtract(Z, np.max(Z, axis=0), out=dZ)
     chosen = np.einsum("ij,ij->j", Y, dZ)
     total = np.log(np.sum(np.exp(dZ), axis=0))
-    _columns(_column_loops(Z.dtype.name)[0], Z, dZ)
+    _columns(column_loops(Z.dtype.name)[0], Z, dZ)
     np.subtract(dZ, Y, out=dZ)
     np.subtract(total * np.sum(Y, axis=0), chosen, out=losses)
 
@@ -262,7 +275,7 @@ def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
 
 
 @cache
-def _mean_loop(dtype: str) -> Any:
+def mean_loop(dtype: str) -> Any:
     real = np.dtype(dtype).type
 
     def mean(ell: Array) -> Any:
@@ -274,9 +287,9 @@ def _mean_loop(dtype: str) -> Any:
     return kept(mean, dtype, options=SUM)
 
 
-def cost(xp: Namespace, losses: Array) -> Any:
+def cost(xp: Namespace, losses: Array, J: Array) -> None:
     """The mean, summed in float64."""
-    return losses.dtype.type(_mean_loop(losses.dtype.name)(losses))
+    J[...] = mean_loop(losses.dtype.name)(losses)
 
 
 @cache

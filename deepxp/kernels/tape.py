@@ -78,6 +78,7 @@ SCALAR: dict[Any, Callable[..., float]] = {
     np.subtract: operator.sub,
     np.multiply: operator.mul,
     np.divide: operator.truediv,
+    np.power: operator.pow,
     np.negative: operator.neg,
 }
 

@@ -3,9 +3,9 @@
 from deepxp.ops.typing import Array, Namespace
 
 
-def l2_penalty(xp: Namespace, w: Array, strength: float) -> Array:
-    """lambda/2 ||w||^2, w all weights and no bias"""
-    return 0.5 * strength * xp.sum(w * w)
+def l2_penalty(xp: Namespace, w: Array, strength: float, J: Array) -> None:
+    """J = J + lambda/2 ||w||^2, w all weights and no bias"""
+    J[...] = J + 0.5 * strength * xp.sum(w * w)
 
 
 def l2_gradient(xp: Namespace, w: Array, g: Array, strength: float) -> None:

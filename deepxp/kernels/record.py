@@ -1,0 +1,243 @@
+"""A training step recorded on the CPU: the recursion runs once and leaves a program of native calls behind.
+
+Recording is another way to look operations up. `Recorder[op]` writes down the call instead of making it; a network
+whose backend it is then writes down its whole step, in the order of the equations. What has no native form, or is long
+enough to be worth several threads, is written down as a call from Python.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from numba import carray
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from deepxp.kernels import blas, native, numba as loops
+from deepxp.kernels.threads import LEAST
+from deepxp.ops.activations import Activation
+from deepxp.ops.typing import Array, Namespace
+from deepxp.ops.updates import Rule
+
+Kernel = Any
+
+
+def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
+    """The step over static memory, ready to be run again and again by calling what is returned."""
+    recorder = Recorder(backend)
+    step(recorder)
+    return recorder.finished()
+
+
+class Recorder:
+    """`recorder[op](...)` writes the operation down. Its arrays must stay where they are."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._calls: list[tuple[Kernel, Sequence[int]]] = []
+        self._owners: list[Any] = []
+        self._before: list[Callable[[], None]] = []
+        self._parts: list[Callable[[], None]] = []
+
+    def __getitem__(self, op: Callable[..., Any]) -> Callable[..., None]:
+        return partial(self._write, op)
+
+    def _write(self, op: Callable[..., Any], *arguments: Any) -> None:
+        written = NATIVE.get(op.__name__)
+        if written is None or not written(self, *arguments):
+            self._close()
+            self._parts.append(partial(self._backend[op], *arguments))
+
+    def add(self, kernel: Kernel, *words: Any) -> bool:
+        """Write down a native call; arrays stand for their addresses."""
+        self._owners += [x for x in words if isinstance(x, np.ndarray)]
+        self._calls.append((kernel, [x.ctypes.data if isinstance(x, np.ndarray) else int(x) for x in words]))
+        return True
+
+    def before(self, work: Callable[[], None]) -> None:
+        """Something to do in Python before every run."""
+        self._before.append(work)
+
+    def _close(self) -> None:
+        if self._calls:
+            self._parts.append(native.Program(self._calls, self._owners))
+            self._calls, self._owners = [], []
+
+    def finished(self) -> Callable[[], None]:
+        """The recording as one function."""
+        self._close()
+        parts = (*self._before, *self._parts)
+
+        def run() -> None:
+            for part in parts:
+                part()
+
+        return run
+
+
+def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 1.0) -> bool:
+    function = blas.address(out.dtype.name)
+    if function is None or not out.flags.c_contiguous:
+        return False
+    words: list[Any] = [function]
+    leading = []
+    for X in (A, B):
+        rows, columns = (stride // X.itemsize for stride in X.strides)
+        if columns != 1 and rows != 1:
+            return False
+        words.append(blas.PLAIN if columns == 1 else blas.TRANSPOSED)
+        leading.append(max(rows, X.shape[1]) if columns == 1 else max(columns, X.shape[0]))
+    words += [out.shape[0], out.shape[1], A.shape[1], native.bits(alpha)]
+    return recorder.add(_gemm(out.dtype.name), *words, A, leading[0], B, leading[1], out, out.shape[1])
+
+
+def _dense_forward(
+    recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array
+) -> bool:
+    if not g.elementwise or Z.size >= 2 * LEAST or not _product(recorder, W, A_prev, Z):
+        return False
+    return recorder.add(_forward(g.forward, Z.dtype.name, A is not Z), Z, b, A, *Z.shape)
+
+
+def _activation_backward(recorder: Recorder, g: Activation, dA: Array, kept: Array, dZ: Array, db: Array) -> bool:
+    if not g.elementwise or dZ is not dA or dZ.size >= 2 * LEAST:
+        return False
+    return recorder.add(_backward(g.backward, dZ.dtype.name), dZ, kept, db, *dZ.shape)
+
+
+def _weight_gradient(recorder: Recorder, dZ: Array, A_prev: Array, dW: Array) -> bool:
+    return _product(recorder, dZ, A_prev.T, dW, 1.0 / dZ.shape[1])
+
+
+def _input_gradient(recorder: Recorder, W: Array, dZ: Array, dA_prev: Array) -> bool:
+    return _product(recorder, W.T, dZ, dA_prev)
+
+
+def _softmax_cross_entropy_labels(
+    recorder: Recorder, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
+) -> bool:
+    if 4 * Z.size >= 2 * LEAST:
+        return False
+    return recorder.add(_labels(Z.dtype.name), Z, y, losses, dZ, *Z.shape, loops.column_width(Z.shape[0]))
+
+
+def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
+    return recorder.add(_mean(losses.dtype.name), losses, J, losses.size)
+
+
+def _update(
+    recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]
+) -> bool:
+    if theta.size >= 2 * LEAST:
+        return False
+    numbers = np.empty(len(rates), theta.dtype)
+
+    def refresh() -> None:
+        numbers[:] = rates
+
+    recorder.before(refresh)
+    first, second = (*state, theta, theta)[:2]
+    kernel = _updated(rule, len(state), len(rates), theta.dtype.name)
+    return recorder.add(kernel, theta, g, first, second, numbers, theta.size)
+
+
+NATIVE: dict[str, Callable[..., bool]] = {
+    function.__name__[1:]: function
+    for function in (
+        _dense_forward,
+        _activation_backward,
+        _weight_gradient,
+        _input_gradient,
+        _softmax_cross_entropy_labels,
+        _cost,
+        _update,
+    )
+}
+
+
+# The loops of `kernels.numba`, on a block of words instead of arrays
+
+
+@cache
+def _gemm(dtype: str) -> Kernel:
+    real = np.dtype(dtype).type
+
+    def product(a: Any) -> None:
+        alpha = real(native.number(a[6]))
+        native.gemm(a[0], a[1], a[2], a[3], a[4], a[5], alpha, a[7], a[8], a[9], a[10], a[11], a[12])
+
+    return native.kernel(product, dtype)
+
+
+@cache
+def _forward(g: Callable[..., Any], dtype: str, apart: bool) -> Kernel:
+    zero = np.dtype(dtype).type(0)
+    in_place, both = loops.forward_loops(g, dtype)
+
+    def rows_in_place(a: Any) -> None:
+        n, m = a[3], a[4]
+        Z, b = carray(native.as_pointer(a[0], zero), (n, m)), carray(native.as_pointer(a[1], zero), (n, 1))
+        in_place(Z, b, 0, n)
+
+    def rows_apart(a: Any) -> None:
+        n, m = a[3], a[4]
+        Z, b = carray(native.as_pointer(a[0], zero), (n, m)), carray(native.as_pointer(a[1], zero), (n, 1))
+        both(Z, b, carray(native.as_pointer(a[2], zero), (n, m)), 0, n)
+
+    return native.kernel(rows_apart if apart else rows_in_place, g, dtype)
+
+
+@cache
+def _backward(g_backward: Callable[..., Any], dtype: str) -> Kernel:
+    zero, loop = np.dtype(dtype).type(0), loops.backward_loop(g_backward, dtype)
+
+    def rows(a: Any) -> None:
+        n, m = a[3], a[4]
+        dZ, saved = carray(native.as_pointer(a[0], zero), (n, m)), carray(native.as_pointer(a[1], zero), (n, m))
+        loop(dZ, saved, carray(native.as_pointer(a[2], zero), (n, 1)), 0, n)
+
+    return native.kernel(rows, g_backward, dtype)
+
+
+@cache
+def _labels(dtype: str) -> Kernel:
+    zero, label, loop = np.dtype(dtype).type(0), np.int32(0), loops.column_loops(dtype)[1]
+
+    def columns(a: Any) -> None:
+        C, m = a[4], a[5]
+        Z, dZ = carray(native.as_pointer(a[0], zero), (C, m)), carray(native.as_pointer(a[3], zero), (C, m))
+        y, ell = carray(native.as_pointer(a[1], label), m), carray(native.as_pointer(a[2], zero), m)
+        loop(Z, y, ell, dZ, 0, m, a[6])
+
+    return native.kernel(columns, dtype)
+
+
+@cache
+def _mean(dtype: str) -> Kernel:
+    zero, loop = np.dtype(dtype).type(0), loops.mean_loop(dtype)
+
+    def mean(a: Any) -> None:
+        carray(native.as_pointer(a[1], zero), 1)[0] = loop(carray(native.as_pointer(a[0], zero), a[2]))
+
+    return native.kernel(mean, dtype)
+
+
+@cache
+def _updated(rule: Rule, states: int, rates: int, dtype: str) -> Kernel:
+    zero, loop = np.dtype(dtype).type(0), loops.update_loop(rule, states, dtype)
+
+    def no_state(a: Any) -> None:
+        theta, g = carray(native.as_pointer(a[0], zero), a[5]), carray(native.as_pointer(a[1], zero), a[5])
+        loop(theta, g, to_fixed_tuple(carray(native.as_pointer(a[4], zero), rates), rates))
+
+    def one_state(a: Any) -> None:
+        theta, g = carray(native.as_pointer(a[0], zero), a[5]), carray(native.as_pointer(a[1], zero), a[5])
+        v = carray(native.as_pointer(a[2], zero), a[5])
+        loop(theta, g, v, to_fixed_tuple(carray(native.as_pointer(a[4], zero), rates), rates))
+
+    def two_states(a: Any) -> None:
+        theta, g = carray(native.as_pointer(a[0], zero), a[5]), carray(native.as_pointer(a[1], zero), a[5])
+        m, v = carray(native.as_pointer(a[2], zero), a[5]), carray(native.as_pointer(a[3], zero), a[5])
+        loop(theta, g, m, v, to_fixed_tuple(carray(native.as_pointer(a[4], zero), rates), rates))
+
+    return native.kernel((no_state, one_state, two_states)[states], rule, rates, dtype)

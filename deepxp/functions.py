@@ -18,7 +18,7 @@ def _inferred(op: Callable[..., Any]) -> Callable[..., Any]:
     def function(*arguments: Any) -> Any:
         return op(array_namespace(*arguments), *arguments)
 
-    del function.__wrapped__  # type: ignore[attr-defined]  # its signature would show the xp that is not taken
+    del function.__wrapped__  # its signature would show the xp that is not taken
     return function
 
 
@@ -32,7 +32,7 @@ def _costed(evaluate: Callable[..., None]) -> Callable[[Array, Array], tuple[Arr
         return J, dZ
 
     function.__name__ = function.__qualname__ = evaluate.__name__
-    function.__doc__ = f"(J, dZ) for Z (n[L], m) and targets Y of its shape, J the mean over samples of\n\n{evaluate.__doc__}"
+    function.__doc__ = f"(J, dZ) for Z (n[L], m) and targets Y of its shape; J is the mean of\n\n{evaluate.__doc__}"
     return function
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def gradcheck(net: Network, X: Any, y: Any) -> GradientCheck:
 def _blocks(sizes: Sequence[int]) -> Iterator[tuple[str, int, int, int]]:
     """(name, layer, start, size) of every W[l] and b[l] in theta."""
     start = 0
-    for name, counts in (("dW", [n * p for p, n in zip(sizes, sizes[1:], strict=False)]), ("db", sizes[1:])):
+    for name, counts in (("dW", [n * p for p, n in pairwise(sizes)]), ("db", sizes[1:])):
         for l, size in enumerate(counts, 1):
             yield f"{name}[{l}]", l, start, size
             start += size
@@ -210,4 +211,3 @@ def _in_single(g: activations.Activation, Z: Array) -> Iterator[tuple[str, Array
         A = g.forward(np, Z)
         yield "the function", A
         yield "the derivative", g.backward(np, np.ones_like(Z), A if g.reads == "A" else Z)
-

@@ -28,7 +28,9 @@ def samples(X: Any, n: int) -> Array:
         )
     if X.shape[0] != n:
         hint = (
-            "; its rows are samples: pass X.T" if X.shape[1] == n else f"; the network has {n} inputs, X has {X.shape[0]} rows"
+            "; its rows are samples: pass X.T"
+            if X.shape[1] == n
+            else f"; the network has {n} inputs, X has {X.shape[0]} rows"
         )
         raise ShapeError(f"X must have shape ({n}, m), a column for each sample, got {tuple(X.shape)}{hint}")
     if X.shape[1] == 0:
@@ -79,7 +81,9 @@ def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
         sums = y.sum(axis=0)
         if (wrong := np.abs(sums - 1) > 1e-3).any():
             sample = int(np.argmax(wrong))
-            raise DataError(f"the probabilities of a sample must sum to 1, sample {sample + 1} sums to {sums[sample]:g}")
+            raise DataError(
+                f"the probabilities of a sample must sum to 1, sample {sample + 1} sums to {sums[sample]:g}"
+            )
     return np.ascontiguousarray(y.T)
 
 
@@ -154,5 +158,3 @@ def _class_weights(labels: Array, class_weight: Mapping[int, float] | Sequence[f
         if table.size < counts.size:
             raise ConfigError(f"class_weight has {table.size} weights for labels up to {counts.size - 1}")
     return table[labels]
-
-

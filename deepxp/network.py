@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from deepxp.backend import Backend, backend as backend_of
+from deepxp.backend import Backend
+from deepxp.backend import backend as backend_of
 from deepxp.data.scaling import Scaler
 from deepxp.errors import ConfigError
 from deepxp.initialize import initial_theta
@@ -73,9 +74,8 @@ class Network:
             own = self.backend.empty((int(np.prod(theta.shape)),), self.dtype)
             self.backend.write(own, theta)
             self.parameters = Parameters.of(self.backend.xp, own, self.sizes)
-            self._scaling = scaler and tuple(
-                self.backend.asarray(v, self.dtype) for v in (scaler.shift, scaler.factor)
-            )
+            scaling = () if scaler is None else (scaler.shift, scaler.factor)
+            self._scaling = tuple(self.backend.asarray(v, self.dtype) for v in scaling)
 
     @property
     def theta(self) -> Array:
@@ -131,9 +131,7 @@ class Network:
         """The memory of a training step for up to m samples."""
         with self.backend.active():
             dropped = [keep > 0 for keep in self.keep]
-            return Memory(
-                self.backend, self.sizes, self.g, dropped, self.dtype, m, labels=labels, shared=shared
-            )
+            return Memory(self.backend, self.sizes, self.g, dropped, self.dtype, m, labels=labels, shared=shared)
 
     def gradient(self) -> Gradient:
         """Memory for a gradient, of zeros."""
@@ -190,7 +188,7 @@ class Network:
 
     def scale(self, X: Array) -> None:
         """Apply the scaler to rows X (m, n[0]) of this device, in place."""
-        if self._scaling is not None:
+        if self._scaling:
             self.backend[batches.scale](X, *self._scaling)
 
     def save(self, path: str | os.PathLike[str]) -> None:

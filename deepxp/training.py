@@ -90,7 +90,7 @@ class TrainingStep:
         return self._workspaces[m, labels]
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
-        """The step on a workspace whose X, Y and w are filled; X is scaled here. J is a copy, the step's own is static."""
+        """The step on a workspace whose X, Y and w are filled; X is scaled here. Returns a copy of `work.J`."""
         for l, bits in enumerate(work.bits):
             if bits is not None:
                 host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
@@ -200,7 +200,7 @@ def _loop(
     on_epoch: Callable[[dict[str, float]], object] | None,
 ) -> History:
     history, best_loss, best_epoch, good_theta = History(), math.inf, 0, net.theta + 0.0
-    best_theta = None if patience is None else net.theta + 0.0
+    best_theta = good_theta if patience is None else net.theta + 0.0
     for epoch in range(run.epochs):
         started = time.perf_counter()
         try:
@@ -228,7 +228,9 @@ def _loop(
                 break
     if patience is not None:
         if best_epoch == 0:
-            raise NonFiniteError("the validation loss was never finite: look for NaN or infinity in the validation data")
+            raise NonFiniteError(
+                "the validation loss was never finite: look for NaN or infinity in the validation data"
+            )
         net.theta[...] = best_theta
     return history
 
@@ -287,4 +289,3 @@ def memory_need(net: Network, optimizer: Optimizer, batch_size: int) -> int:
     turns = max(n[1::2], default=0) + max(n[2::2], default=0)
     per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
     return number * vectors * int(net.theta.shape[0]) + per_sample * m
-

@@ -60,9 +60,7 @@ class Memory:
         self.Y = empty(1, "int32") if labels else empty(sizes[L])
         self.w, self.losses, self.J = empty(1), empty(1), backend.empty((), dtype)
         self.A = [self.X, *(empty(n) for n in sizes[1:])]
-        self.Z = [
-            self.A[l] if shared and (l == 0 or g[l].reads == "A") else empty(sizes[l]) for l in range(L + 1)
-        ]
+        self.Z = [self.A[l] if shared and (l == 0 or g[l].reads == "A") else empty(sizes[l]) for l in range(L + 1)]
         self.kept = [self.A[l] if l == 0 or g[l].reads == "A" else self.Z[l] for l in range(L + 1)]
         self.H = [empty(sizes[l]) if dropped[l] else self.A[l] for l in range(L + 1)]
         self.bits = [empty(sizes[l], "uint16") if dropped[l] else None for l in range(L + 1)]
@@ -82,7 +80,10 @@ class Memory:
 
         def layers(memory: Sequence[Array]) -> tuple[Array, ...]:
             # one view per piece of memory and size: what shares memory is then one object, which kernels can tell
-            return (None, *(views.setdefault((id(memory[l]), sizes[l]), view(memory[l], sizes[l])) for l in range(1, L + 1)))
+            return (
+                None,
+                *(views.setdefault((id(memory[l]), sizes[l]), view(memory[l], sizes[l])) for l in range(1, L + 1)),
+            )
 
         views: dict[tuple[int, int], Array] = {}
         X = reshape(self.X[: sizes[0] * m], (m, sizes[0]))
@@ -99,7 +100,10 @@ class Memory:
             kept=layers(self.kept),
             dA=layers(self.dA),
             dZ=layers(self.dZ),
-            bits=(None, *(None if bits is None else view(bits, n) for bits, n in zip(self.bits[1:], sizes[1:], strict=True))),
+            bits=(
+                None,
+                *(None if bits is None else view(bits, n) for bits, n in zip(self.bits[1:], sizes[1:], strict=True)),
+            ),
             losses=self.losses[:m],
             J=self.J,
         )

@@ -12,7 +12,7 @@ from deepxp.cli.apply import load
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SOFTMAX, SQUARED, encode_for, problem
 from deepxp.cli.report import Report, count
-from deepxp.cli.train import device_line
+from deepxp.cli.train import device_line, network_line
 from deepxp.devices import devices
 from deepxp.gradcheck import gradcheck
 from deepxp.network import Network
@@ -25,7 +25,7 @@ def run(arguments: Namespace) -> int:
     """Print both tables; 1 where something differs."""
     settings, report = config.settings(arguments.flags), Report()
     net, X, y, source = _subject(arguments, settings)
-    report.line("network", str(net))
+    report.line("network", f"{network_line(net)}: {count(net.theta.shape[0], 'parameter')}")
     report.line("data", f"{count(X.shape[1], 'sample')} of {source}")
     report.line("device", device_line(settings.device, net.backend))
     report.line("")
@@ -44,7 +44,8 @@ def _devices_agree(report: Report, net: Network, X: np.ndarray, y: np.ndarray) -
     if other is None:
         report.line("only the cpu is usable here, so there is no other device to compare with")
         for gpu in gpus:
-            report.line(f"{gpu.name}: {gpu.reason} To fix it: {gpu.fix}")
+            report.line(gpu.name, gpu.reason)
+            report.line("", f"to fix it: {gpu.fix}")
         return True
     found = agreement.compare(net.to("cpu"), backend_of(other), X, y)
     report.line(f"a step on the cpu and on {other}, both against float64, the largest difference of each quantity")

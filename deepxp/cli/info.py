@@ -6,7 +6,7 @@ import platform
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,11 @@ def _blas() -> str:
 
 def _threads() -> str:
     try:
-        import threadpoolctl
+        pools = import_module("threadpoolctl").threadpool_info()
     except ImportError:
         said = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
         return ", ".join(said) or "as many threads as it finds cores"
-    used = {info["num_threads"] for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"}
+    used = {info["num_threads"] for info in pools if info["user_api"] == "blas"}
     return f"threads: {', '.join(map(str, sorted(used))) or 'unknown'}"
 
 

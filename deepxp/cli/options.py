@@ -1,4 +1,4 @@
-"""The settings of `deepxp train`: one table, from which its flags, the keys of its config file and its defaults come."""
+"""The settings of `deepxp train`: one table, from which its flags, its config file's keys and its defaults come."""
 
 import math
 import operator
@@ -82,12 +82,12 @@ HEADER = Kind("true, false or 'auto'", _header)
 SIZES = Kind("sizes such as 256,128, or none", _sizes)
 
 SCALE = (
-    "inputs: standard (mean 0, deviation 1), minmax (0 to 1), range (divided by the largest), none; "
-    "auto: range for bytes, as in images, else standard"
+    "inputs: standard (mean 0, deviation 1), minmax (0 to 1), range (divided by the largest), none, or auto: "
+    "range for bytes, as in images, else standard"
 )
 SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
-PATIENCE = "stop when the validation loss has not fallen for so long, and keep the best weights"
+PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
 
 
 def option(group: str, default: Any, kind: Kind, metavar: str, help: str) -> Any:
@@ -99,7 +99,7 @@ def option(group: str, default: Any, kind: Kind, metavar: str, help: str) -> Any
 class Settings:
     """What a run is made of. None: not asked for, or, until the data are known, chosen by them."""
 
-    data: str | None = option("data", None, TEXT, "DATA", "")
+    data: str | None = option("data", None, TEXT, "DATA", "a file of samples; without it the bundled digits")
     target: str | None = option("data", None, TEXT, "COLUMN", "what to predict, by name or position (the last column)")
     labels: str | None = option("data", None, TEXT, "FILE", "the targets alone: .npy, idx, or text with one per line")
     delimiter: str | None = option("data", None, CHARACTER, "CHAR", "what separates the cells of a table, or tab")
@@ -121,11 +121,11 @@ class Settings:
     momentum: float | None = option("training", None, FRACTION, "X", "of the optimizers momentum and nesterov (0.9)")
     weight_decay: float | None = option("training", None, NOT_NEGATIVE, "X", "of the optimizer adamw (0.01)")
     schedule: str = option("training", "cosine", _choice(*SCHEDULES), "NAME", SCHEDULE)
-    warmup: float = option("training", 1.0, NOT_NEGATIVE, "EPOCHS", "in which the learning rate rises to its value")
+    warmup: float = option("training", 1.0, NOT_NEGATIVE, "N", "epochs in which the learning rate rises to its value")
     l2: float = option("training", 0.0, NOT_NEGATIVE, "X", "adds X/2 times the squares of the weights to the loss")
     clip_norm: float | None = option("training", None, POSITIVE, "X", "the greatest length of a gradient")
     class_weight: str = option("training", "none", _choice("none", "balanced"), "KIND", BALANCED)
-    patience: int | None = option("training", None, _whole(1), "EPOCHS", PATIENCE)
+    patience: int | None = option("training", None, _whole(1), "N", PATIENCE)
     device: str = option("run", "auto", TEXT, "NAME", "cpu, gpu, gpu:N, or auto: a GPU where one is usable")
     seed: int = option("run", 0, _whole(0), "N", "of the weights, the order of the samples, dropout and the split")
     out: str | None = option("run", None, TEXT, "FOLDER", "for the results (runs/DATA-1, then -2, and so on)")
@@ -134,5 +134,8 @@ class Settings:
 ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fields(Settings)}
 """The rows, by the name of the flag and of the key in a config file."""
 
-CHECKED = frozenset("target labels delimiter header hidden activation dropout loss dtype seed device".split())
+CHECKED = ROWS.keys() & {
+    *("target", "labels", "delimiter", "header", "scale"),
+    *("hidden", "activation", "dropout", "loss", "dtype", "seed", "device"),
+}
 """The rows that `deepxp check` takes as well."""

@@ -10,31 +10,38 @@ from deepxp.cli.options import CHECKED, ROWS
 from deepxp.errors import ConfigError
 
 FLAG = "flag:"  # what dest begins with for a row of the table, so that those that were given can be told from the rest
+MODEL = "a model.safetensors that train wrote"
 READING = ("target", "labels", "delimiter", "header")
 
-DESCRIPTION = "One L-layer neural network that trains on the CPU with NumPy or on a CUDA GPU with CuPy."
+DESCRIPTION = """\
+One L-layer neural network that trains on the CPU with NumPy or on a CUDA GPU
+with CuPy."""
 EXAMPLES = """\
 examples:
-  deepxp train                                      on the digits that come with deepxp
+  deepxp train                           on the digits that come with deepxp
   deepxp train iris.csv --target species --out runs/iris
   deepxp evaluate runs/iris/model.safetensors iris.csv
   deepxp predict runs/iris/model.safetensors new.csv
-  deepxp info                                       what this machine can compute on
+  deepxp info                            what this machine can compute on
 
 deepxp COMMAND --help tells more.
 """
-
 TRAIN = """\
-Train a network on DATA, evaluate it on a part that is held out, and write model.safetensors, metrics.jsonl,
-config.toml and, with Matplotlib, curves.png into a folder.
+Train a network on DATA, evaluate it on a part that is held out, and write
+model.safetensors, metrics.jsonl, config.toml and, with Matplotlib, curves.png
+into a folder.
 
-DATA is an .npz (X and y, or x_train, y_train, x_test, y_test), an .npy with --labels, a .csv or .tsv, MNIST's idx
-files, or svmlight, each also with .gz. Without DATA it is the bundled digits. Text and whole numbers are classes,
-numbers with a fraction are predicted as numbers; --loss squared-error predicts whole numbers as numbers, too.
-Numbers are learned in the unit they come in: divide targets of 200000 by 100000 first."""
+DATA is an .npz (X and y, or x_train, y_train, x_test, y_test), an .npy with
+--labels, a .csv or .tsv, MNIST's idx files, or svmlight, each also with .gz.
+Without DATA it is the bundled digits.
+
+Text and whole numbers are classes, numbers with a fraction are predicted as
+numbers; --loss squared-error makes numbers of whole ones, too. They are
+learned in the unit they come in: divide prices of 200000 by 100000 first."""
 TRAIN_EXAMPLES = """\
-A config file is TOML with the names of these options as keys: hidden = [256, 128]. A flag goes over the file, the
-file over the default, and the config.toml of a run repeats it.
+Defaults are in parentheses. A config file is TOML with the names of these
+options as keys, as in hidden = [256, 128]. A flag goes over the file, the file
+over the default; the config.toml of a run repeats it.
 
 examples:
   deepxp train
@@ -44,20 +51,25 @@ examples:
   deepxp train --config runs/digits-1/config.toml --seed 1
 """
 EVALUATE = """\
-Metrics, and the confusion matrix for classes, of a model on all rows of DATA; of a file with a test part of its own,
-on that part. Without DATA: the part of the bundled digits that a model of this seed was not trained on."""
+Metrics of a model on all rows of DATA, and for classes the confusion matrix;
+of a file with a test part of its own, on that part. Without DATA: on the part
+of the bundled digits that a model of this seed was not trained on."""
 PREDICT = """\
-One prediction for each row of DATA: the name of the class, or a number. A table may hold the target column or not: one
-with exactly as many columns as the model has inputs has none. Of a file with a test part of its own, that part."""
+One prediction for each row of DATA: the name of the class, or a number. A
+table may hold the target column or not: one with exactly as many columns as
+the model has inputs has none. Of a file with a test part, that part."""
 PREDICT_EXAMPLES = """\
 examples:
   deepxp predict runs/iris/model.safetensors new.csv | sort | uniq -c
-  deepxp predict runs/iris/model.safetensors new.csv --proba --out predictions.csv
+  deepxp predict runs/iris/model.safetensors new.csv --proba --out said.csv
 """
-INFO = "What a bug report should say of this machine and these versions, and what a model file holds."
+INFO = """\
+What a bug report should say of this machine and of the versions on it, and
+what a model file holds."""
 CHECK = """\
-Hold the gradient of every layer against differences of the loss, in float64, on a few samples; and, where a GPU is
-usable, every quantity of a step on the GPU against the CPU. Exits with 1 where something differs. The network is that
+Hold the gradient of every layer against differences of the loss, in float64,
+on a few samples; and, where a GPU is usable, every quantity of a step on the
+GPU against the CPU. Exits with 1 where something differs. The network is that
 of MODEL, or the one that `deepxp train` would start from."""
 
 
@@ -86,85 +98,74 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parsers() -> tuple[Parser, dict[str, Any]]:
-    parser = _parser(None, "deepxp", DESCRIPTION, EXAMPLES)
+    parser = Parser(prog="deepxp", **_about(DESCRIPTION, EXAMPLES))
     version = sys.modules["deepxp"].__version__  # not an import: the package is the floor above this one
     parser.add_argument("--version", action="version", version=f"deepxp {version}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
 
-    def command(name: str, module: str, help: str, description: str, examples: str = "") -> Parser:
-        sub = _parser(commands, name, description, examples, help)
+    def command(name: str, module: str, arguments: str, help: str, description: str, examples: str = "") -> Parser:
+        usage = f"deepxp {name} {arguments} [options]"
+        sub = commands.add_parser(name, help=help, usage=usage, **_about(description, examples))
         sub.set_defaults(module=module, function="run" if module == name else name)
         return sub
 
-    train = command("train", "train", "train a network and write its model", TRAIN, TRAIN_EXAMPLES)
-    _rows(train, ROWS)
-    train.add_argument("--config", metavar="FILE", help="a TOML file with any of these options")
-    train.add_argument("--force", action="store_true", help="replace a model that is in --out")
-    train.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    _json(train)
+    train = command("train", "train", "[DATA]", "train a network and write its model", TRAIN, TRAIN_EXAMPLES)
+    run = _rows(train, ROWS)
+    run.add_argument("--force", action="store_true", help="replace a model that is in --out")
+    run.add_argument("--config", metavar="FILE", help="a TOML file with any of these options")
+    run.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    _json(run)
 
-    evaluate = command("evaluate", "apply", "metrics of a model on data", EVALUATE)
-    evaluate.add_argument("model", metavar="MODEL", help="a model.safetensors")
+    evaluate = command("evaluate", "apply", "MODEL [DATA]", "metrics of a model on data", EVALUATE)
+    evaluate.add_argument("model", metavar="MODEL", help=MODEL)
     _rows(evaluate, ("data", *READING, "device"))
     _json(evaluate)
 
-    predict = command("predict", "apply", "what a model says of every row", PREDICT, PREDICT_EXAMPLES)
-    predict.add_argument("model", metavar="MODEL", help="a model.safetensors")
+    predict = command("predict", "apply", "MODEL DATA", "what a model says of every row", PREDICT, PREDICT_EXAMPLES)
+    predict.add_argument("model", metavar="MODEL", help=MODEL)
     predict.add_argument(f"{FLAG}data", metavar="DATA", help="samples, in any format that train reads")
     _rows(predict, ("target", "delimiter", "header", "device"))
     predict.add_argument("--out", metavar="FILE", help="write a CSV file in place of stdout")
     predict.add_argument("--proba", action="store_true", help="the probability of every class too, below a header")
     _json(predict)
 
-    info = command("info", "info", "versions, devices, and what a model file holds", INFO)
-    info.add_argument("model", metavar="MODEL", nargs="?", help="a model.safetensors")
+    info = command("info", "info", "[MODEL]", "versions, devices, and what a model file holds", INFO)
+    info.add_argument("model", metavar="MODEL", nargs="?", help=MODEL)
     _json(info)
 
-    check = command("check", "check", "is the gradient right, and do the devices agree?", CHECK)
-    check.add_argument("model", metavar="MODEL", nargs="?", help="a model.safetensors")
+    check = command("check", "check", "[MODEL]", "is the gradient right, and do the devices agree?", CHECK)
+    check.add_argument("model", metavar="MODEL", nargs="?", help=MODEL)
     check.add_argument("--data", metavar="FILE", dest=f"{FLAG}data", default=argparse.SUPPRESS, help="samples to use")
     _rows(check, [name for name in ROWS if name in CHECKED])
     return parser, dict(commands.choices)
 
 
-def _parser(commands: Any, name: str, description: str, epilog: str, help: str = "") -> Parser:
-    make = Parser if commands is None else commands.add_parser
-    about = {} if commands is None else {"help": help}
-    found: Parser = make(
-        **({"prog": name} if commands is None else {"name": name}),
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        **about,
-    )
-    return found
+def _about(description: str, epilog: str) -> dict[str, Any]:
+    layout = argparse.RawDescriptionHelpFormatter
+    return {"description": description, "epilog": epilog, "formatter_class": layout, "allow_abbrev": False}
 
 
-def _rows(parser: Parser, names: Iterable[str]) -> None:
-    """The flags of some rows of the table, in their groups; the row `data` is the argument DATA."""
+def _rows(parser: Parser, names: Iterable[str]) -> Any:
+    """The flags of some rows of the table, in their groups; the row `data` is the argument DATA. The last group."""
     groups: dict[str, Any] = {}
+    group: Any = parser
     for name in names:
         about, default = ROWS[name].metadata, ROWS[name].default
+        how: dict[str, Any] = {"metavar": about["metavar"], "default": argparse.SUPPRESS, "help": about["help"]}
         if name == "data":
-            parser.add_argument(
-                f"{FLAG}data", nargs="?", metavar="DATA", default=argparse.SUPPRESS, help="samples to learn from"
-            )
+            parser.add_argument(f"{FLAG}data", nargs="?", **how)
             continue
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        how: dict[str, Any] = (
-            {"action": argparse.BooleanOptionalAction} if name == "header" else {"metavar": about["metavar"]}
-        )
+        if default not in (None, "none"):
+            how["help"] += f" ({','.join(map(str, default)) if isinstance(default, tuple) else default})"
+        if name == "header":
+            how["action"] = argparse.BooleanOptionalAction
+            del how["metavar"]
         if about["group"] not in groups:
             groups[about["group"]] = parser.add_argument_group(about["group"])
-        groups[about["group"]].add_argument(
-            f"--{name}",
-            dest=f"{FLAG}{name}",
-            default=argparse.SUPPRESS,
-            help=about["help"] + (f" ({shown})" if shown not in (None, "none") else ""),
-            **how,
-        )
+        group = groups[about["group"]]
+        group.add_argument(f"--{name}", dest=f"{FLAG}{name}", **how)
+    return group
 
 
-def _json(parser: Parser) -> None:
+def _json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
-from deepxp.cli.report import shown
-
 REDRAW = 0.1  # seconds between two drawings of the live line
 
 
@@ -41,7 +39,7 @@ class Progress:
         self.drawn, elapsed = now, now - self.started
         fraction = (self.done + step / steps) / self.epochs
         self._draw(
-            f"{self._epoch(self.done + 1)}  step {step:>{len(str(steps))}}/{steps}  loss {loss:<8.4g}{self.watched}"
+            f"{self._epoch(self.done + 1)}  step {step:>{len(str(steps))}}/{steps}  loss {loss:<9.4g}{self.watched}"
             f"  {_rate(fraction * self.epochs * self.samples / max(elapsed, 1e-9))}"
             f"  {_time(elapsed / fraction * (1 - fraction))} left"
         )
@@ -51,10 +49,14 @@ class Progress:
         if self.stream is None:
             return
         self.done = round(record["epoch"])
-        seen = {name.removeprefix("validation_"): v for name, v in record.items() if name.startswith("validation_")}
-        seen.pop("f1", None)
-        self.watched = f"  validation {shown(seen)}" if seen else ""
-        text = f"{self._epoch(self.done)}  loss {record['loss']:<8.4g}{self.watched}"
+        self.watched = ""
+        if "validation_loss" in record:
+            self.watched = f"  validation loss {record['validation_loss']:<9.4g}"
+        if "validation_accuracy" in record:
+            self.watched += f"  accuracy {100 * record['validation_accuracy']:6.2f} %"
+        if "validation_r2" in record:
+            self.watched += f"  r2 {record['validation_r2']:7.4f}"
+        text = f"{self._epoch(self.done)}  loss {record['loss']:<9.4g}{self.watched}"
         if self.live:
             self._draw(f"{text}  {_time(time.monotonic() - self.started)}")
         else:

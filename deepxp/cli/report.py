@@ -10,7 +10,7 @@ from typing import Any
 
 from deepxp.errors import DeepxpError
 
-WIDTH = 10  # of the names that lines begin with
+WIDTH = 12  # of the names that lines begin with
 
 
 class Report:

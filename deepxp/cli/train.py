@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from deepxp import training
-from deepxp.backend import Backend, backend as backend_of
+from deepxp.backend import Backend
+from deepxp.backend import backend as backend_of
 from deepxp.cli import config
 from deepxp.cli.folder import CURVES, Folder
 from deepxp.cli.options import Settings
@@ -140,6 +141,12 @@ def device_line(asked: str, backend: Backend) -> str:
     return f"cpu: no usable GPU ({reason.rstrip('.')})"
 
 
+def network_line(net: Network) -> str:
+    """Sizes, activations, loss and precision in words."""
+    hidden = dict.fromkeys(g.name for g in net.g[1:-1])
+    return ", ".join(["-".join(map(str, net.sizes)), *hidden, net.loss.name, net.dtype])
+
+
 def _introduce(report: Report, settings: Settings, task: Problem, net: Network, optimizer: Optimizer) -> None:
     if report.stream is None:
         return
@@ -147,11 +154,10 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     m = task.train.X.shape[1]
     batch = min(settings.batch_size, m)
     need, held = training.memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
-    activation = f"{settings.activation}, " if settings.hidden else ""
     report.line("device", device_line(settings.device, net.backend))
     report.line("data", str(task))
-    report.line("parts", ", ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
-    report.line("network", f"{'-'.join(map(str, net.sizes))}, {activation}{task.loss}, {settings.dtype}")
+    report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
+    report.line("network", network_line(net))
     report.line(
         "memory", f"{size(need)} for {count(net.theta.shape[0], 'parameter')} and a batch, {size(held)} of data"
     )

@@ -7,6 +7,7 @@ loads them instead of compiling.
 import dis
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -34,9 +35,7 @@ def body(definition: Callable[..., Any], dtype: str) -> Any:
     function: Any = definition
     code: CodeType = function.__code__
     constants = tuple(real(c) if type(c) is float else c for c in code.co_consts)
-    called = {
-        name: body(value, dtype) for name, value in _globals(function).items() if isinstance(value, FunctionType)
-    }
+    called = {name: body(value, dtype) for name, value in _globals(function).items() if isinstance(value, FunctionType)}
     closure = function.__closure__ and tuple(
         type(cell)(_constant(cell.cell_contents, real, dtype)) for cell in function.__closure__
     )
@@ -70,14 +69,12 @@ def cached(compiler: Callable[..., Any], function: Any, key: tuple[Any, ...], **
     # one name, one compiled now and one from the disk, would be taken for each other
     function.__qualname__ += "_" + fingerprint(tuple(fingerprint(part) for part in key))
     compiled = compiler(function, **options)
-    try:
+    with suppress(RuntimeError):  # no folder to write to: then every process compiles
         compiled._cache = _Cache(function, function.__qualname__)
-    except RuntimeError:  # no folder to write to: then every process compiles
-        pass
     return compiled
 
 
-class _Cache(FunctionCache):
+class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
     """Numba's cache with a key that is the same in every process; Numba's own holds the addresses of a closure."""
 
     def __init__(self, loop: Any, key: str) -> None:

@@ -15,7 +15,8 @@ from deepxp.kernels import scalars
 from deepxp.kernels.compile import OPTIONS, SUM, body, kept
 from deepxp.kernels.numpy import clip_by_norm, gather, input_gradient, scale, squared_error, weigh, weight_gradient
 from deepxp.kernels.threads import split
-from deepxp.ops import activations, losses as cost_functions
+from deepxp.ops import activations
+from deepxp.ops import losses as cost_functions
 from deepxp.ops.activations import Activation
 from deepxp.ops.typing import Array, Namespace
 from deepxp.ops.updates import Rule
@@ -149,9 +150,7 @@ def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ
     split(lambda start, stop: rows(dZ, kept, db, start, stop), dZ.shape[0], dZ.size)
 
 
-def update(
-    xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]
-) -> None:
+def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]) -> None:
     """The rule in one pass over theta, its gradient and its state."""
     loop, real = update_loop(rule, len(state), theta.dtype.name), theta.dtype.type
     numbers = tuple([real(rate) for rate in rates])
@@ -234,9 +233,7 @@ def softmax(xp: Namespace, Z: Array) -> Array:
     return A
 
 
-def softmax_cross_entropy_labels(
-    xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
-) -> None:
+def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array) -> None:
     """The passes of softmax, with the loss between them and the label's 1 taken off at the end."""
     _columns(column_loops(Z.dtype.name)[1], Z, y, losses, dZ)
 

@@ -71,9 +71,7 @@ def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
     np.subtract(np.log(total) * np.sum(Y, axis=0), chosen, out=losses)
 
 
-def softmax_cross_entropy_labels(
-    xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
-) -> None:
+def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array) -> None:
     """As above, where Y is 1 in one place of a column: a gather and a scatter of m numbers."""
     np.subtract(Z, np.max(Z, axis=0), out=dZ)
     columns = np.arange(y.size)
@@ -98,9 +96,7 @@ def weigh(xp: Namespace, w: Array, losses: Array, dZ: Array) -> None:
     np.multiply(dZ, w, out=dZ)
 
 
-def update(
-    xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]
-) -> None:
+def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]) -> None:
     """The rule over blocks of theta, its state and its gradient together."""
     places = (0, *range(2, 2 + len(state)))
     program(rule, 2 + len(state), len(rates), places)((theta, g, *state), (theta, *state), rates)

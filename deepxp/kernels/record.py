@@ -13,10 +13,11 @@ import numpy as np
 from numba import carray
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from deepxp.kernels import blas, native, numba as loops
+from deepxp.kernels import blas, native
+from deepxp.kernels import numba as loops
 from deepxp.kernels.threads import LEAST
 from deepxp.ops.activations import Activation
-from deepxp.ops.typing import Array, Namespace
+from deepxp.ops.typing import Array
 from deepxp.ops.updates import Rule
 
 Kernel = Any
@@ -91,9 +92,7 @@ def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 
     return recorder.add(_gemm(out.dtype.name), *words, A, leading[0], B, leading[1], out, out.shape[1])
 
 
-def _dense_forward(
-    recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array
-) -> bool:
+def _dense_forward(recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> bool:
     if not g.elementwise or Z.size >= 2 * LEAST or not _product(recorder, W, A_prev, Z):
         return False
     return recorder.add(_forward(g.forward, Z.dtype.name, A is not Z), Z, b, A, *Z.shape)
@@ -125,9 +124,7 @@ def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
     return recorder.add(_mean(losses.dtype.name), losses, J, losses.size)
 
 
-def _update(
-    recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]
-) -> bool:
+def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]) -> bool:
     if theta.size >= 2 * LEAST:
         return False
     numbers = np.empty(len(rates), theta.dtype)

@@ -205,9 +205,7 @@ class Program:
         self.calls += [(_move, [source], out) for source, out in moves if source != out]
 
     @staticmethod
-    def _release(
-        dead: set[int], owner: dict[int, tuple[bool, int]], free: dict[bool, list[tuple[int, int]]]
-    ) -> None:
+    def _release(dead: set[int], owner: dict[int, tuple[bool, int]], free: dict[bool, list[tuple[int, int]]]) -> None:
         for register in sorted(dead):
             condition, number = owner.pop(register)
             free[condition].append((register, number))

@@ -40,9 +40,7 @@ def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
     dZ[...] = softmax(xp, Z) - Y
 
 
-def softmax_cross_entropy_labels(
-    xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
-) -> None:
+def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array) -> None:
     """The same for labels y (m,): y_i = 1 where i is the label, else 0
 
     classes (C, 1) holds 0 .. C-1. A kernel never forms the (C, m) array that the definition reads.

@@ -28,9 +28,7 @@ def nesterov(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, mu: f
     return theta - rate * (g + mu * v), v
 
 
-def rmsprop(
-    xp: Namespace, theta: Array, g: Array, s: Array, rate: float, rho: float, eps: float
-) -> tuple[Array, ...]:
+def rmsprop(xp: Namespace, theta: Array, g: Array, s: Array, rate: float, rho: float, eps: float) -> tuple[Array, ...]:
     """s = rho s + (1 - rho) g^2,  theta - rate g / (sqrt(s) + eps)    (Tieleman & Hinton 2012)"""
     s = rho * s + (1.0 - rho) * g * g
     return theta - rate * g / (xp.sqrt(s) + eps), s
@@ -71,9 +69,7 @@ def adamw(
     return adam(xp, theta - decay * theta, g, m, v, rate, beta1, beta2, eps, scale)
 
 
-def update(
-    xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]
-) -> None:
+def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]) -> None:
     """theta, state = rule(theta, g, state; rates), written into the vectors given, all of one length"""
     new = rule(xp, theta, g, *state, *rates)
     for old, value in zip((theta, *state), new, strict=True):

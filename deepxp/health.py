@@ -37,8 +37,8 @@ def diagnose(net: Network, work: Workspace, gradient: Gradient, epoch: int, step
         if bad.any():
             advice = "remove or replace those values" if array is work.A[0] else ADVICE
             return NonFiniteError(
-                f"training met {values[bad].flat[0]} at step {step} of epoch {epoch}: the first bad values are in {name}, "
-                f"{int(bad.sum())} of {bad.size}; {advice}. The network has the weights from before this epoch"
+                f"training met {values[bad].flat[0]} at step {step} of epoch {epoch}: the first bad values are in "
+                f"{name}, {int(bad.sum())} of {bad.size}; {advice}. The network has the weights from before this epoch"
             )
     return NonFiniteError(
         f"training met a loss that is not finite at step {step} of epoch {epoch}, but every layer's values are finite: "

@@ -19,11 +19,12 @@ from deepxp.parameters import Parameters
 from deepxp.rng import dropout_bits
 
 H = 1e-5
+ROUNDING = 1e-10  # of a difference of J: 1e-16 J / H, a few times
 OUTPUTS = {"softmax-cross-entropy": 3, "sigmoid-cross-entropy": 1, "squared-error": 1}
 REFERENCE = Backend("reference", np)
 
 
-def problem(net, m=7, seed=0, labels=False):
+def problem(net, m=7, seed=3, labels=False):
     """X (n[0], m), targets, and parameters at which every layer is awake, the biases too."""
     rng = np.random.default_rng(seed)
     net.backend.write(net.theta, rng.normal(size=net.theta.shape[0]) * 0.8)
@@ -87,17 +88,18 @@ def blocks(net, g):
     yield from ((f"db[{l}]", views.b[l]) for l in range(1, net.L + 1))
 
 
-def assert_same_gradient(net, numeric, g, tolerance):
+def assert_same_gradient(net, numeric, g, tolerance, rounding=ROUNDING):
     for (name, expected), (_, got) in zip(blocks(net, numeric), blocks(net, g), strict=True):
-        error = np.linalg.norm(expected - got) / (np.linalg.norm(expected) + np.linalg.norm(got))
-        assert error < tolerance, f"{name} is off by {error:.2g}"
+        error, scale = np.linalg.norm(expected - got), np.linalg.norm(expected) + np.linalg.norm(got)
+        assert error < tolerance * scale + rounding, f"{name} is off by {error / scale:.2g}"
 
 
-def awake(cost):
-    """No unit sits within 1e-4 of a kink, where central differences and derivatives may differ."""
+def awake(net, X, y):
+    """No unit sits within 1e-3 of a kink, where central differences and derivatives may differ."""
+    cost = Cost(net, X, y, shared=False)
     cost.J()
     asnumpy = cost.net.backend.asnumpy
-    return all(np.abs(asnumpy(cost.work.Z[l])).min() > 1e-4 for l in range(1, cost.net.L))
+    return all(np.abs(asnumpy(cost.work.Z[l])).min() > 1e-3 for l in range(1, cost.net.L))
 
 
 def running_example(hidden, loss, backend, **options):
@@ -109,8 +111,9 @@ def running_example(hidden, loss, backend, **options):
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
 def test_the_gradient_of_every_parameter_is_that_of_central_differences(hidden, loss, backend):
     net = running_example(hidden, loss, backend)
-    cost = Cost(net, *problem(net))
-    assert awake(cost)
+    X, y = problem(net)
+    assert awake(net, X, y)
+    cost = Cost(net, X, y)
     assert_same_gradient(net, numeric_gradient(cost), cost.g(), 1e-7)
 
 
@@ -127,7 +130,7 @@ def test_the_gradient_of_every_parameter_is_that_of_the_complex_step(hidden, los
         net.theta[i] = before + 1j * complex_step.STEP
         stepped[i] = cost.J().imag / complex_step.STEP
         net.theta[i] = before
-    assert_same_gradient(net, stepped, g.real, 1e-12)
+    assert_same_gradient(net, stepped, g.real, 1e-12, rounding=0.0)
 
 
 @pytest.mark.parametrize("loss", OUTPUTS)

@@ -12,15 +12,16 @@ REDRAW = 0.1  # seconds between two drawings of the live line
 class Progress:
     """`on_step` and `on_epoch` for `deepxp.training.train`. A stream of None says nothing.
 
-    As a context manager it ends the live line, also when training is interrupted or fails.
+    As a context manager it ends the live line, also when training is interrupted or fails. The lines fit a terminal of
+    80 columns.
     """
 
-    def __init__(self, stream: TextIO | None, epochs: int, samples: int) -> None:
-        self.stream, self.epochs, self.samples = stream, epochs, samples
+    def __init__(self, stream: TextIO | None, epochs: int) -> None:
+        self.stream, self.epochs = stream, epochs
         self.live = stream is not None and stream.isatty()
         self.started = time.monotonic()
         self.drawn, self.width = 0.0, 0
-        self.done, self.watched = 0, ""
+        self.done, self.watched, self.last = 0, "", ""
 
     def __enter__(self) -> "Progress":
         return self
@@ -28,52 +29,50 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.width and self.stream is not None:
+        if self.live:
+            self._draw(self.last, now=time.monotonic())
             print(file=self.stream, flush=True)
 
     def on_step(self, step: int, steps: int, loss: float) -> None:
-        """Step `step` of `steps` of the epoch that is running; its loss so far."""
+        """Step `step` of `steps` of the epoch that is running, and its loss so far."""
         now = time.monotonic()
         if not self.live or now - self.drawn < REDRAW:
             return
-        self.drawn, elapsed = now, now - self.started
         fraction = (self.done + step / steps) / self.epochs
-        self._draw(
-            f"{self._epoch(self.done + 1)}  step {step:>{len(str(steps))}}/{steps}  loss {loss:<9.4g}{self.watched}"
-            f"  {_rate(fraction * self.epochs * self.samples / max(elapsed, 1e-9))}"
-            f"  {_time(elapsed / fraction * (1 - fraction))} left"
-        )
+        left = (now - self.started) / fraction * (1 - fraction)
+        step_of = f"step {step:>{len(str(steps))}}/{steps}"
+        self._draw(f"{self._epoch(self.done + 1)}  {step_of}  loss {loss:<8.4g}{self.watched}  {_time(left)} left", now)
 
     def on_epoch(self, record: Mapping[str, float]) -> None:
         """The record of an epoch that has ended."""
         if self.stream is None:
             return
         self.done = round(record["epoch"])
-        self.watched = ""
+        text, watched = f"{self._epoch(self.done)}  loss {record['loss']:<8.4g}", ""
         if "validation_loss" in record:
-            self.watched = f"  validation loss {record['validation_loss']:<9.4g}"
+            text += f"  validation loss {record['validation_loss']:<8.4g}"
         if "validation_accuracy" in record:
-            self.watched += f"  accuracy {100 * record['validation_accuracy']:6.2f} %"
-        if "validation_r2" in record:
-            self.watched += f"  r2 {record['validation_r2']:7.4f}"
-        text = f"{self._epoch(self.done)}  loss {record['loss']:<9.4g}{self.watched}"
-        if self.live:
-            self._draw(f"{text}  {_time(time.monotonic() - self.started)}")
-        else:
+            watched = f"{100 * record['validation_accuracy']:6.2f} %"
+            text += f"  accuracy {watched}"
+        elif "validation_r2" in record:
+            watched = f"r2 {record['validation_r2']:6.4f}"
+            text += f"  {watched}"
+        self.watched = f"  validation {watched}" if watched else ""
+        if not self.live:
             print(f"{text}  {record['seconds']:.2f} s", file=self.stream, flush=True)
+            return
+        now = time.monotonic()
+        self.last = f"{text}  {_time(now - self.started)}"
+        if now - self.drawn >= REDRAW:
+            self._draw(self.last, now)
 
     def _epoch(self, epoch: int) -> str:
         return f"epoch {epoch:>{len(str(self.epochs))}}/{self.epochs}"
 
-    def _draw(self, text: str) -> None:
-        assert self.stream is not None
+    def _draw(self, text: str, now: float) -> None:
         text = text[: shutil.get_terminal_size().columns - 1]
         print(f"\r{text:<{self.width}}", end="", file=self.stream, flush=True)
-        self.width = len(text)
-
-
-def _rate(samples: float) -> str:
-    return f"{samples / 1000:,.0f}k samples/s" if samples >= 10_000 else f"{samples:,.0f} samples/s"
+        self.drawn, self.width = now, len(text)
 
 
 def _time(seconds: float) -> str:

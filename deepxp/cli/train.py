@@ -61,8 +61,7 @@ def _train(
     path = folder.open(config.dumps(resolved))
     _introduce(report, settings, task, net, optimizer)
     started = time.perf_counter()
-    m = task.train.X.shape[1]
-    with np.errstate(all="ignore"), Progress(report.stream, settings.epochs, m) as progress:
+    with np.errstate(all="ignore"), Progress(report.stream, settings.epochs) as progress:
 
         def on_epoch(record: dict[str, float]) -> None:
             folder.record(record)

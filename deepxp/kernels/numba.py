@@ -41,7 +41,7 @@ __all__ = [
     "weight_gradient",
 ]
 
-L2_CACHE = 2**17  # numbers of a block of columns: half of a 1 MB second-level cache in float32
+TILE = 2**14  # numbers of a tile: with its exponentials half of a 256 kB second-level cache in float32
 
 
 def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
@@ -163,67 +163,91 @@ def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Ar
 
 @cache
 def column_loops(dtype: str) -> tuple[Any, Any]:
+    """Softmax over columns start..stop, in tiles of `width` columns and `height` rows; and its loss for labels.
+
+    A tile is small enough to stay in the cache between its maximum and its exponentials. Its exponentials are taken
+    from its own maximum; when all tiles of a column are done, a factor a tile makes up for the difference. So each is
+    computed once, and memory is read twice and written twice however long a column is.
+    """
     xp, real = scalars.namespace(dtype), np.dtype(dtype).type
     zero, one, smallest = real(0.0), real(1.0), real(np.finfo(dtype).tiny)
     maximum, exp, log = xp.maximum, xp.exp, xp.log
 
-    def greater(top: Array, z: Array) -> None:
-        for j in range(z.size):
-            top[j] = maximum(top[j], z[j])
+    def exponentials(Z: Array, A: Array, lo: int, hi: int, height: int, tops: Array, top: Array, total: Array) -> None:
+        width = hi - lo
+        part = np.empty(width, Z.dtype)
+        for tile in range(tops.shape[0]):
+            first, last = tile * height, min((tile + 1) * height, Z.shape[0])
+            highest = tops[tile]
+            for j in range(width):
+                highest[j], part[j] = Z[first, lo + j], zero
+            for i in range(first + 1, last):
+                z = Z[i, lo:hi]
+                for j in range(width):
+                    highest[j] = maximum(highest[j], z[j])
+            for i in range(first, last):
+                z, a = Z[i, lo:hi], A[i, lo:hi]
+                for j in range(width):
+                    e = exp(z[j] - highest[j])
+                    a[j] = e
+                    part[j] += e
+            if tile == 0:
+                for j in range(width):
+                    top[j], total[j] = highest[j], part[j]
+            else:
+                for j in range(width):
+                    new = maximum(top[j], highest[j])
+                    total[j] = total[j] * exp(top[j] - new) + part[j] * exp(highest[j] - new)
+                    top[j] = new
 
-    def exponentials(z: Array, top: Array, a: Array, total: Array) -> None:
-        for j in range(z.size):
-            e = exp(z[j] - top[j])
-            a[j] = e
-            total[j] += e
+    def shares(A: Array, lo: int, hi: int, height: int, tops: Array, top: Array, total: Array) -> None:
+        width = hi - lo
+        factor = np.empty(width, A.dtype)
+        for tile in range(tops.shape[0]):
+            highest = tops[tile]
+            for j in range(width):
+                factor[j] = exp(highest[j] - top[j]) / total[j]
+            for i in range(tile * height, min((tile + 1) * height, A.shape[0])):
+                a = A[i, lo:hi]
+                for j in range(width):
+                    y = a[j] * factor[j]
+                    a[j] = zero if y < smallest else y
 
-    def scaled(a: Array, share: Array) -> None:
-        for j in range(a.size):
-            y = a[j] * share[j]
-            a[j] = zero if y < smallest else y
+    exponentials, shares = (kept(f, dtype, options=SUM) for f in (exponentials, shares))
 
-    greater, exponentials, scaled = (kept(f, dtype, options=SUM) for f in (greater, exponentials, scaled))
-
-    def softmax_columns(Z: Array, A: Array, start: int, stop: int, width: int) -> None:
+    def softmax_columns(Z: Array, A: Array, start: int, stop: int, height: int, width: int) -> None:
+        tops = np.empty((-(-Z.shape[0] // height), width), Z.dtype)
+        top, total = np.empty(width, Z.dtype), np.empty(width, Z.dtype)
         for lo in range(start, stop, width):
             hi = min(lo + width, stop)
-            top, total = Z[0, lo:hi].copy(), np.zeros(hi - lo, Z.dtype)
-            for i in range(1, Z.shape[0]):
-                greater(top, Z[i, lo:hi])
-            for i in range(Z.shape[0]):
-                exponentials(Z[i, lo:hi], top, A[i, lo:hi], total)
-            for j in range(hi - lo):
-                total[j] = one / total[j]
-            for i in range(Z.shape[0]):
-                scaled(A[i, lo:hi], total)
+            exponentials(Z, A, lo, hi, height, tops, top, total)
+            shares(A, lo, hi, height, tops, top, total)
 
-    def label_columns(Z: Array, y: Array, ell: Array, dZ: Array, start: int, stop: int, width: int) -> None:
+    def label_columns(
+        Z: Array, y: Array, ell: Array, dZ: Array, start: int, stop: int, height: int, width: int
+    ) -> None:
+        tops = np.empty((-(-Z.shape[0] // height), width), Z.dtype)
+        top, total = np.empty(width, Z.dtype), np.empty(width, Z.dtype)
         for lo in range(start, stop, width):
             hi = min(lo + width, stop)
-            top, total = Z[0, lo:hi].copy(), np.zeros(hi - lo, Z.dtype)
-            for i in range(1, Z.shape[0]):
-                greater(top, Z[i, lo:hi])
-            for i in range(Z.shape[0]):
-                exponentials(Z[i, lo:hi], top, dZ[i, lo:hi], total)
+            exponentials(Z, dZ, lo, hi, height, tops, top, total)
             for j in range(hi - lo):
                 ell[lo + j] = log(total[j]) - (Z[y[lo + j], lo + j] - top[j])
-                total[j] = one / total[j]
-            for i in range(Z.shape[0]):
-                scaled(dZ[i, lo:hi], total)
+            shares(dZ, lo, hi, height, tops, top, total)
             for j in range(lo, hi):
                 dZ[y[j], j] -= one
 
     return kept(softmax_columns, dtype), kept(label_columns, dtype)
 
 
-def column_width(C: int) -> int:
-    """How many columns of C numbers stay in the cache; a multiple of a cache line."""
-    return max(16, L2_CACHE // C // 16 * 16)
+def tile_of(C: int) -> tuple[int, int]:
+    """Rows and columns of a tile of `column_loops`, for columns of C numbers."""
+    return (C, TILE // C // 16 * 16) if C <= 64 else (64, 256)
 
 
 def _columns(loop: Callable[..., None], Z: Array, *arrays: Array) -> None:
-    width = column_width(Z.shape[0])
-    split(lambda start, stop: loop(Z, *arrays, start, stop, width), Z.shape[1], 4 * Z.size, unit=16)
+    tile = tile_of(Z.shape[0])
+    split(lambda start, stop: loop(Z, *arrays, start, stop, *tile), Z.shape[1], 4 * Z.size, unit=16)
 
 
 def softmax(xp: Namespace, Z: Array) -> Array:

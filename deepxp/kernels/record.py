@@ -117,7 +117,7 @@ def _softmax_cross_entropy_labels(
 ) -> bool:
     if 4 * Z.size >= 2 * LEAST:
         return False
-    return recorder.add(_labels(Z.dtype.name), Z, y, losses, dZ, *Z.shape, loops.column_width(Z.shape[0]))
+    return recorder.add(_labels(Z.dtype.name), Z, y, losses, dZ, *Z.shape, *loops.tile_of(Z.shape[0]))
 
 
 def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
@@ -204,7 +204,7 @@ def _labels(dtype: str) -> Kernel:
         C, m = a[4], a[5]
         Z, dZ = carray(native.as_pointer(a[0], zero), (C, m)), carray(native.as_pointer(a[3], zero), (C, m))
         y, ell = carray(native.as_pointer(a[1], label), m), carray(native.as_pointer(a[2], zero), m)
-        loop(Z, y, ell, dZ, 0, m, a[6])
+        loop(Z, y, ell, dZ, 0, m, a[6], a[7])
 
     return native.kernel(columns, dtype)
 

@@ -150,7 +150,7 @@ def _class_weights(labels: Array, class_weight: Mapping[int, float] | Sequence[f
             raise ConfigError(f"class_weight must be 'balanced' or a weight for each class, got {class_weight!r}")
         table = labels.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif isinstance(class_weight, Mapping):
-        if wrong := [c for c in class_weight if c not in range(2**31)]:
+        if wrong := [c for c in class_weight if not isinstance(c, int | np.integer) or c < 0]:
             raise ConfigError(f"class_weight names the classes by their labels 0, 1, ..., got {wrong[0]!r}")
         table = np.array([float(class_weight.get(c, 1.0)) for c in range(counts.size)])
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from deepxp.backend import Backend
 from deepxp.backend import backend as backend_of
 from deepxp.data.scaling import Scaler
-from deepxp.errors import ConfigError
+from deepxp.errors import ConfigError, ShapeError
 from deepxp.initialize import initial_theta
 from deepxp.inputs import samples
 from deepxp.ops import batches, dense
@@ -19,7 +19,7 @@ from deepxp.ops.activations import ACTIVATIONS, Activation
 from deepxp.ops.losses import LOSSES, Loss, cost, weigh
 from deepxp.ops.regularization import dropout
 from deepxp.ops.typing import Array
-from deepxp.parameters import Gradient, Parameters
+from deepxp.parameters import Gradient, Parameters, count_parameters
 from deepxp.workspace import Memory, Workspace
 
 IDENTITY = ACTIVATIONS["identity"]
@@ -67,11 +67,16 @@ class Network:
             )
         if scaler is not None and scaler.shift.shape != (self.sizes[0],):
             raise ConfigError(f"the scaler has {scaler.shift.shape[0]} features, the network {self.sizes[0]} inputs")
+        named = max(2, self.sizes[-1])
+        if self.classes is not None and self.loss.name != "squared-error" and len(self.classes) != named:
+            raise ConfigError(f"expected the names of {named} classes for n[L] = {self.sizes[-1]}, got {len(self.classes)}")
         self.backend = backend_of(backend)
         if theta is None:
             theta = initial_theta(self.sizes, self.g, self.seed)
+        if theta.shape != (count_parameters(self.sizes),):
+            raise ShapeError(f"theta must have shape ({count_parameters(self.sizes)},), got {tuple(theta.shape)}")
         with self.backend.active():
-            own = self.backend.empty((int(np.prod(theta.shape)),), self.dtype)
+            own = self.backend.empty((theta.shape[0],), self.dtype)
             self.backend.write(own, theta)
             self.parameters = Parameters.of(self.backend.xp, own, self.sizes)
             scaling = () if scaler is None else (scaler.shift, scaler.factor)
@@ -95,7 +100,7 @@ class Network:
     @property
     def keep(self) -> tuple[int, ...]:
         """What is kept of layer l after dropout, in units of 2^-16; 0 stands for no dropout."""
-        return (0, *(round(65536 * (1 - rate)) if rate else 0 for rate in self.dropout), 0)
+        return (0, *(min(max(round(65536 * (1 - rate)), 1), 65535) if rate else 0 for rate in self.dropout), 0)
 
     def __repr__(self) -> str:
         hidden = ", ".join(activation.name for activation in self.g[1:-1]) or "none"
@@ -308,20 +313,25 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _named(name: Any, table: dict[str, Any], what: str) -> Any:
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ConfigError(f"unknown {what} {name!r}; there are {', '.join(table)}")
     return table[name]
 
 
 def _hidden(hidden: str | Activation | Sequence[str | Activation], layers: int) -> tuple[Activation, ...]:
-    each = [hidden] * layers if isinstance(hidden, str | Activation) else list(hidden)
+    several = isinstance(hidden, Sequence) and not isinstance(hidden, str)
+    each: list[Any] = list(hidden) if several else [hidden] * layers  # type: ignore[arg-type]
     if len(each) != layers:
         raise ConfigError(f"hidden names {len(each)} activations for {layers} hidden layers")
     return tuple(x if isinstance(x, Activation) else _named(x, ACTIVATIONS, "activation") for x in each)
 
 
 def _dropout(rate: float | Sequence[float], layers: int) -> tuple[float, ...]:
-    rates = tuple(float(r) for r in rate) if isinstance(rate, Sequence) else (float(rate),) * layers
+    try:
+        several = hasattr(rate, "__iter__") and not isinstance(rate, str)
+        rates = tuple(float(r) for r in rate) if several else (float(rate),) * layers  # type: ignore[union-attr, arg-type]
+    except (TypeError, ValueError):
+        raise ConfigError(f"dropout is a number, or one for each hidden layer, got {rate!r}") from None
     if len(rates) != layers:
         raise ConfigError(f"dropout has {len(rates)} rates for {layers} hidden layers")
     if any(not 0 <= r < 1 for r in rates):
@@ -330,13 +340,20 @@ def _dropout(rate: float | Sequence[float], layers: int) -> tuple[float, ...]:
 
 
 def _dtype(dtype: Any) -> str:
-    name = np.dtype(dtype).name if dtype not in DTYPES else dtype
+    try:
+        name = "none" if dtype is None else np.dtype(dtype).name
+    except TypeError:
+        name = "unknown"
     if name not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    return str(name)
+    return name
 
 
 def _seed(seed: int) -> int:
-    if not 0 <= operator.index(seed) < 2**64:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**64:
         raise ConfigError(f"the seed is a whole number from 0 to 2^64 - 1, got {seed!r}")
-    return operator.index(seed)
+    return number

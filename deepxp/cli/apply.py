@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from deepxp import data, metrics, network, rng
-from deepxp.cli import config
+from deepxp.cli import config, problem
+from deepxp.cli.options import Settings
 from deepxp.cli.problem import SIGMOID, SQUARED, encode_for
 from deepxp.cli.report import Report, count, shown, write_whole
 from deepxp.errors import ConfigError, ShapeError
@@ -26,7 +27,7 @@ def evaluate(arguments: Namespace) -> int:
     settings = config.settings(arguments.flags)
     report = Report(as_json=arguments.json)
     net = network.load(arguments.model, settings.device)
-    dataset = _digits(net, arguments.model) if settings.data is None else load(arguments.flags, net, arguments.model)
+    dataset = _digits(net, arguments.model) if settings.data is None else load(settings, net, arguments.model)
     y = encode_for(net, dataset)
     values = evaluation(net, dataset.X.T, y)
     report.line("model", f"{arguments.model} on {net.backend.name}")
@@ -51,7 +52,7 @@ def predict(arguments: Namespace) -> int:
     net = network.load(arguments.model, settings.device)
     if arguments.proba and net.loss.name == SQUARED:
         raise ConfigError(f"{arguments.model} predicts numbers; they have no probabilities, leave out --proba")
-    dataset = load(arguments.flags, net, arguments.model)
+    dataset = load(settings, net, arguments.model)
     A = net.predict_proba(dataset.X.T)
     said, names = _said(net, A), _names(net)
     if arguments.proba:
@@ -78,19 +79,10 @@ def predict(arguments: Namespace) -> int:
     return 0
 
 
-def load(flags: dict[str, Any], net: Network, model: str) -> data.Dataset:
+def load(settings: Settings, net: Network, model: str) -> data.Dataset:
     """The samples for a network, with their targets if there are any; those of the test part if the file has one."""
-    chosen = config.settings(flags)
-    header: Any = chosen.header
     try:
-        found = data.load(
-            str(chosen.data),
-            target=chosen.target,
-            labels=chosen.labels,
-            header=header,
-            delimiter=chosen.delimiter,
-            n_features=net.sizes[0],
-        )
+        found = problem.load(settings, net.sizes[0])
     except ShapeError as error:
         raise ShapeError(f"{error} by {model}" if str(error).endswith("expected") else str(error)) from None
     if found.X_test is None:

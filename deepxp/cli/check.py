@@ -61,15 +61,15 @@ def _subject(arguments: Namespace, settings: Settings) -> tuple[Network, np.ndar
     """The network, columns X, targets y, and where these are from."""
     if arguments.model is None:
         task = problem(settings)
-        net = task.network(settings, backend=backend_of(settings.device))
-        m = _samples(net)
-        return net, task.train.X[:, :m], task.train.y[..., :m], task.name
-    net = network.load(arguments.model, settings.device)
-    m = _samples(net)
-    if settings.data is None:
-        return net, *_random(net, m), "random numbers"
-    dataset = load(arguments.flags, net, arguments.model)
-    return net, dataset.X[:m].T, encode_for(net, dataset)[..., :m], dataset.name
+        net, (X, y), name = task.network(settings, backend=backend_of(settings.device)), task.train, task.name
+    else:
+        net = network.load(arguments.model, settings.device)
+        if settings.data is None:
+            return net, *_random(net, _samples(net)), "random numbers"
+        dataset = load(settings, net, arguments.model)
+        X, y, name = dataset.X.T, encode_for(net, dataset), dataset.name
+    rows = np.unique(np.linspace(0, X.shape[1] - 1, _samples(net)).astype(int))  # from all over the data
+    return net, X[:, rows], y[..., rows], name
 
 
 def _samples(net: Network) -> int:

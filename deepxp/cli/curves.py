@@ -25,7 +25,7 @@ def draw(records: Sequence[dict[str, float]], path: Path) -> None:
     marker = "o" if len(records) < 3 else ""
     for axis in axes:
         axis.set_xlabel("epoch", color=GREY)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color(GREY)
         axis.tick_params(colors=GREY)
@@ -38,6 +38,8 @@ def draw(records: Sequence[dict[str, float]], path: Path) -> None:
     low, high = _range([r["loss"] for r in records])
     if low > 0 and high / low > 20:
         axes[0].set_yscale("log")
+        axes[0].yaxis.set_major_formatter("{x:g}")
+        axes[0].yaxis.set_minor_formatter("")
     if "validation_loss" in records[0]:
         axes[0].legend(frameon=False)
     if metric:

@@ -70,14 +70,24 @@ class Problem:
         return f"{self.name}: {count(m, 'sample')}, {count(self.features, 'feature')}, {targets}"
 
 
-def load(settings: Settings) -> data.Dataset:
-    """The data set that the settings name, or the bundled digits."""
+def load(settings: Settings, n_features: int | None = None) -> data.Dataset:
+    """The data set that the settings name, or the bundled digits. Raises DataError where a feature is not finite."""
     if settings.data is None:
         return data.digits()
     header: Any = settings.header
-    return data.load(
-        settings.data, target=settings.target, labels=settings.labels, header=header, delimiter=settings.delimiter
+    found = data.load(
+        settings.data,
+        target=settings.target,
+        labels=settings.labels,
+        header=header,
+        delimiter=settings.delimiter,
+        n_features=n_features,
     )
+    for X, where in ((found.X, found.where), (found.X_test, in_file(f"{found.name}, test part"))):
+        if X is not None and X.dtype.kind == "f" and not np.isfinite(X).all():
+            i, j = np.argwhere(~np.isfinite(X))[0]
+            raise DataError(f"{where(int(i))}, column {j + 1}: {X[i, j]} is not a finite number")
+    return found
 
 
 def problem(settings: Settings) -> Problem:

@@ -55,7 +55,7 @@ class Progress:
             watched = f"{100 * record['validation_accuracy']:6.2f} %"
             text += f"  accuracy {watched}"
         elif "validation_r2" in record:
-            watched = f"r2 {record['validation_r2']:6.4f}"
+            watched = f"r2 {record['validation_r2']:7.4f}"
             text += f"  {watched}"
         self.watched = f"  validation {watched}" if watched else ""
         if not self.live:

@@ -48,10 +48,13 @@ def shown(metrics: Mapping[str, float]) -> str:
     """`accuracy 97.77 %, f1 0.9776, loss 0.09312`: the loss last."""
     last = {"loss": metrics["loss"]} if "loss" in metrics else {}
     ordered = {name: value for name, value in metrics.items() if name != "loss"} | last
-    return ", ".join(
-        f"{name} {100 * value:.2f} %" if name == "accuracy" else f"{name} {value:.4g}"
-        for name, value in ordered.items()
-    )
+    return ", ".join(f"{name} {_number(name, value)}" for name, value in ordered.items())
+
+
+def _number(name: str, value: float) -> str:
+    if name == "accuracy":
+        return f"{100 * value:.2f} %"
+    return f"{value:.4f}" if name in ("f1", "r2") else f"{value:.4g}"
 
 
 def size(nbytes: float) -> str:

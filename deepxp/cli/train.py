@@ -41,8 +41,14 @@ def run(arguments: Namespace) -> int:
     try:
         return _train(settings, report, folder, task, optimizer, schedule, backend)
     except MemoryError as error:
-        smaller = f"--batch-size {settings.batch_size // 2}" if settings.batch_size > 1 else "a smaller --hidden"
-        raise OutOfMemoryError(f"the memory of {backend.name} does not suffice: {error}; try {smaller}") from None
+        smaller = max(1, settings.batch_size // 2)
+        raise OutOfMemoryError(
+            f"the memory of {backend.name} does not suffice ({error}); "
+            f"take a smaller --hidden, or --batch-size {smaller}"
+        ) from None
+    except KeyboardInterrupt:
+        kept = f"what was written is in {folder.path}; a model is written at the end" if folder.path else ""
+        raise KeyboardInterrupt(kept) from None
 
 
 def _train(

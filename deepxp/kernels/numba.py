@@ -171,6 +171,7 @@ def column_loops(dtype: str) -> tuple[Any, Any]:
     """
     xp, real = scalars.namespace(dtype), np.dtype(dtype).type
     zero, one, smallest = real(0.0), real(1.0), real(np.finfo(dtype).tiny)
+    lowest = real(np.finfo(dtype).min)  # above -inf: a tile of nothing but -inf is e^-inf = 0, and not -inf - -inf
     maximum, exp, log = xp.maximum, xp.exp, xp.log
 
     def exponentials(Z: Array, A: Array, lo: int, hi: int, height: int, tops: Array, top: Array, total: Array) -> None:
@@ -180,7 +181,7 @@ def column_loops(dtype: str) -> tuple[Any, Any]:
             first, last = tile * height, min((tile + 1) * height, Z.shape[0])
             highest = tops[tile]
             for j in range(width):
-                highest[j], part[j] = Z[first, lo + j], zero
+                highest[j], part[j] = maximum(Z[first, lo + j], lowest), zero
             for i in range(first + 1, last):
                 z = Z[i, lo:hi]
                 for j in range(width):

@@ -41,11 +41,13 @@ def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
 
 
 def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array) -> None:
-    """The same for labels y (m,): y_i = 1 where i is the label, else 0
+    """-log a_i with i the label y (m,): y_i = 1 where i is the label, else 0
 
-    classes (C, 1) holds 0 .. C-1. A kernel never forms the (C, m) array that the definition reads.
+    classes (C, 1) holds 0 .. C-1. A kernel never forms the (C, m) arrays that the definition reads.
     """
-    softmax_cross_entropy(xp, Z, xp.where(classes == y, xp.ones_like(Z), 0.0), losses, dZ)
+    chosen = classes == y
+    losses[...] = -xp.sum(xp.where(chosen, log_softmax(xp, Z), 0.0), axis=0)
+    dZ[...] = softmax(xp, Z) - xp.where(chosen, xp.ones_like(Z), 0.0)
 
 
 def logistic_loss(xp: Namespace, z: Array, y: Array) -> Array:

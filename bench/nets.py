@@ -1,0 +1,85 @@
+"""The nets of the comparison, and the batches and weights that every contender starts from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+BATCHES = 8
+LR = 1e-3
+
+
+@dataclass(frozen=True)
+class Net:
+    """Sizes n[0], ..., n[L] and the batch size m."""
+
+    sizes: tuple[int, ...]
+    m: int
+
+    @property
+    def name(self) -> str:
+        return f"{'-'.join(map(str, self.sizes))} @ {self.m}"
+
+    @property
+    def parameters(self) -> int:
+        return sum(n * (n_prev + 1) for n_prev, n in pairwise(self.sizes))
+
+    @property
+    def flops(self) -> int:
+        """Of the products of a step: three a layer, but no dA[0]; the rest of a step is small beside them."""
+        products = [2 * n * n_prev * self.m for n_prev, n in pairwise(self.sizes)]
+        return 3 * sum(products) - products[0]
+
+
+NETS = (
+    Net((64, 32, 10), 32),
+    Net((784, 128, 10), 64),
+    Net((784, 256, 128, 10), 128),
+    Net((784, 512, 512, 10), 512),
+    Net((1024, 1024, 1024, 100), 1024),
+    Net((2048, 2048, 2048, 2048, 1000), 256),
+)
+GPU_NETS = (*NETS, Net((4096, 4096, 4096, 1000), 8192))
+
+
+def write_task(net: Net, path: Path, seed: int = 0) -> None:
+    """X (batches, m, n[0]), labels y (batches, m), W1, b1, ..., WL, bL in float32.
+
+    Every X occurs in two batches with different labels, so that no net can fit them: the loss stays away from 0, where
+    some contenders would meet subnormal numbers, which are slow, and others would not.
+    """
+    rng = np.random.default_rng(seed)
+    half = rng.standard_normal((BATCHES // 2, net.m, net.sizes[0]), dtype=np.float32)
+    arrays = {"X": np.concatenate([half, half]), "y": rng.integers(0, net.sizes[-1], (BATCHES, net.m))}
+    for l, (n_prev, n) in enumerate(pairwise(net.sizes), start=1):
+        arrays[f"W{l}"] = rng.standard_normal((n, n_prev), dtype=np.float32) * np.float32((2 / n_prev) ** 0.5)
+        arrays[f"b{l}"] = np.zeros(n, np.float32)
+    np.savez(path, **arrays)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a contender finds in the file: rows are samples; W[l-1] is W[l] of the equations."""
+
+    X: np.ndarray
+    y: np.ndarray
+    W: Sequence[np.ndarray]
+    b: Sequence[np.ndarray]
+
+    @classmethod
+    def read(cls, path: str) -> "Start":
+        with np.load(path) as file:
+            L = sum(name.startswith("W") for name in file.files)
+            W, b = [file[f"W{l}"] for l in range(1, L + 1)], [file[f"b{l}"] for l in range(1, L + 1)]
+            return cls(file["X"], file["y"], W, b)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.W[0].shape[1], *(W.shape[0] for W in self.W))
+
+    @property
+    def theta(self) -> np.ndarray:
+        """[W1 ... WL | b1 ... bL]"""
+        return np.concatenate([*(W.reshape(-1) for W in self.W), *self.b])

@@ -1,0 +1,337 @@
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deepxp
+from deepxp.cli import main
+
+SMALL = ("--hidden", "8", "--epochs", "2", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def train(capsys, *argv):
+    """The JSON object of a run that has to succeed."""
+    code = main(["train", *argv, "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def fails(capsys, *argv):
+    """Exit code and the one line on stderr of a run that has to fail, and says nothing on stdout."""
+    code = main(["train", *argv, "-q"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("deepxp: error: ") and err.count("\n") == 1
+    return code, err
+
+
+def table(path, X, y, header=True):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if header:
+            writer.writerow([*(f"x{j}" for j in range(X.shape[1])), "kind"])
+        writer.writerows([*row, label] for row, label in zip(X.tolist(), y, strict=True))
+    return str(path)
+
+
+def blobs(classes, m=120, n=4):
+    random = np.random.default_rng(7)
+    y = np.arange(m) % classes
+    return random.standard_normal((m, n)) + 4 * random.standard_normal((classes, n))[y], y
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_digits_reach_97_percent(capsys, seed):
+    result = train(capsys, "--seed", str(seed), "--device", "cpu")
+    assert result["test"]["accuracy"] >= 0.97
+    assert result["epochs"] == 30
+    assert result["device"] == "cpu"
+
+
+def test_what_a_run_says(capsys):
+    assert main(["train", *SMALL]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "device      cpu, as asked for" in out
+    assert "digits: 1,797 samples, 64 features, 10 classes" in out
+    assert "1,294 to train; 144 to validate; 359 to test" in out
+    assert "64-8-10, relu, softmax-cross-entropy, float32" in out
+    assert "610 parameters" in out
+    assert "\repoch" not in out
+    epochs = [line for line in out.splitlines() if line.startswith("epoch ")]
+    assert [line.split("  ")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
+    assert "test        accuracy" in out
+    assert "model       runs/digits-1/model.safetensors" in out
+
+
+def test_memory_is_named_before_training(capsys):
+    main(["train", *SMALL])
+    net = deepxp.Network((64, 8, 10), backend="cpu")
+    need = deepxp.training.memory_need(net, deepxp.Adam(), 64)
+    assert f"memory      {need / 1000:.3g} kB" in capsys.readouterr().out
+
+
+def test_auto_says_why_the_cpu(capsys, monkeypatch):
+    from deepxp.devices import Device
+
+    monkeypatch.setattr("deepxp.cli.train.backend_of", lambda name: deepxp.backend("cpu"))
+    monkeypatch.setattr(
+        "deepxp.cli.train.devices", lambda: (Device("cpu", True, ""), Device("gpu", False, "", "It is out.", "Buy one"))
+    )
+    assert main(["train", "--hidden", "4", "--epochs", "1"]) == 0
+    assert "device      cpu: no usable GPU (It is out)" in capsys.readouterr().out
+
+
+def test_a_gpu_that_is_not_usable_is_an_error_with_its_fix(capsys, monkeypatch):
+    from deepxp.devices import UnusableDeviceError
+
+    def unusable(index):
+        raise UnusableDeviceError("It is out.", "buy one")
+
+    monkeypatch.setattr("deepxp.backend.cupy_for", unusable)
+    code, err = fails(capsys, "--device", "gpu")
+    assert code == 1
+    assert "It is out. To fix it: buy one" in err
+
+
+def test_json_is_the_last_line_of_stdout_and_the_rest_goes_to_stderr(capsys):
+    assert main(["train", *SMALL, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    result = json.loads(out)
+    assert set(result) == {"device", "epochs", "seconds", "test", "model"}
+    assert set(result["test"]) == {"loss", "accuracy", "f1"}
+    assert "epoch 2/2" in err
+
+
+def test_quiet_says_nothing(capsys):
+    assert main(["train", *SMALL, "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_files_of_a_run(capsys, tmp_path):
+    result = train(capsys, *SMALL, "--out", "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"model.safetensors", "metrics.jsonl", "config.toml"}
+    assert result["model"] == "run/model.safetensors"
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert {"loss", "lr", "seconds", "validation_loss", "validation_accuracy"} <= set(records[0])
+    net = deepxp.load("run/model.safetensors", "cpu")
+    assert net.sizes == (64, 8, 10)
+    assert net.classes == tuple("0123456789")
+    assert net.scaler.kind == "range"
+
+
+def test_runs_are_numbered(capsys):
+    assert [train(capsys, *SMALL)["model"] for _ in range(2)] == [
+        "runs/digits-1/model.safetensors",
+        "runs/digits-2/model.safetensors",
+    ]
+
+
+def test_a_model_is_replaced_only_by_force(capsys, tmp_path):
+    train(capsys, *SMALL, "--out", "run")
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    code, err = fails(capsys, *SMALL, "--out", "run", "--seed", "1")
+    assert code == 1
+    assert "--force" in err
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    train(capsys, *SMALL, "--out", "run", "--seed", "1", "--force")
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() != before
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_training(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("deepxp.training.train", lambda *a, **k: pytest.fail("it trained"))
+    code, err = fails(capsys, *SMALL, "--out", "file/run")
+    assert code == 1
+    assert "file/run: cannot be made" in err
+
+
+def test_the_config_of_a_run_repeats_it_to_the_same_bits(capsys, tmp_path):
+    options = ["--dropout", "0.2", "--l2", "1e-4", "--seed", "3", "--optimizer", "momentum", "--momentum", "0.8"]
+    train(capsys, *SMALL, *options, "--batch-size", "50", "--out", "first")
+    train(capsys, "--config", "first/config.toml", "--out", "second")
+    first, second = ((tmp_path / run / "model.safetensors").read_bytes() for run in ("first", "second"))
+    assert first == second
+    train(capsys, "--config", "first/config.toml", "--out", "third", "--seed", "4")
+    assert (tmp_path / "third" / "model.safetensors").read_bytes() != first
+
+
+def test_two_classes_by_name(capsys, tmp_path):
+    X, y = blobs(2)
+    data = table(tmp_path / "two.csv", X, np.array(["no", "yes"])[y])
+    result = train(capsys, data, *SMALL, "--epochs", "20", "--target", "kind")
+    net = deepxp.load(result["model"], "cpu")
+    assert (net.loss.name, net.sizes[-1], net.classes) == ("sigmoid-cross-entropy", 1, ("no", "yes"))
+    assert result["test"]["accuracy"] > 0.9
+    assert result["model"] == "runs/two-1/model.safetensors"
+    softmax = train(capsys, data, *SMALL, "--loss", "softmax-cross-entropy")
+    assert deepxp.load(softmax["model"], "cpu").sizes[-1] == 2
+
+
+@pytest.mark.parametrize("hidden", ["none", ""])
+def test_no_hidden_layer(capsys, hidden):
+    result = train(capsys, "--hidden", hidden, "--device", "cpu")
+    assert deepxp.load(result["model"], "cpu").sizes == (64, 10)
+    assert result["test"]["accuracy"] > 0.8
+
+
+def test_numbers(capsys, tmp_path):
+    X = np.random.default_rng(0).standard_normal((200, 3))
+    np.savez("numbers.npz", X=X, y=X @ [1.0, -2.0, 0.5] + 0.25)
+    result = train(capsys, "numbers.npz", "--epochs", "40", "--batch-size", "16", "--device", "cpu")
+    assert set(result["test"]) == {"loss", "r2", "mae", "rmse"}
+    assert result["test"]["r2"] > 0.9
+
+
+def test_whole_numbers_as_numbers(capsys):
+    result = train(capsys, *SMALL, "--loss", "squared-error")
+    assert "r2" in result["test"]
+    assert deepxp.load(result["model"], "cpu").classes is None
+
+
+def test_several_labels_at_once(capsys):
+    X, _ = blobs(3)
+    np.savez("labels.npz", X=X, y=(X[:, :2] > 0).astype(int))
+    result = train(capsys, "labels.npz", *SMALL, "--epochs", "20")
+    net = deepxp.load(result["model"], "cpu")
+    assert (net.loss.name, net.sizes[-1]) == ("sigmoid-cross-entropy", 2)
+    assert result["test"]["accuracy"] > 0.5
+
+
+def test_a_test_part_of_its_own(capsys):
+    X, y = blobs(3)
+    np.savez("parts.npz", x_train=X, y_train=y, x_test=X[:7], y_test=y[:7])
+    assert main(["train", "parts.npz", *SMALL]) == 0
+    assert "108 to train; 12 to validate; 7 to test" in capsys.readouterr().out
+    np.savez("parts.npz", x_train=X, y_train=y, x_test=X[:7], y_test=np.array([0, 1, 2, 3, 0, 0, 0]))
+    code, err = fails(capsys, "parts.npz", *SMALL)
+    assert code == 1
+    assert "test part, row 4: 3 is not a class of this model" in err
+
+
+def test_no_part_is_held_out_where_none_is_asked_for(capsys):
+    assert main(["train", *SMALL, "--test", "0", "--validation", "0", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["test"] is None
+    assert "parts       1,797 to train\n" in err
+
+
+def test_the_scaler_knows_the_training_part_only(capsys):
+    X, y = blobs(3)
+    np.savez("all.npz", X=X, y=y)
+    result = train(capsys, "all.npz", *SMALL, "--scale", "minmax")
+    order = deepxp.rng.split(0, len(X))
+    part = X[np.sort(order[24 + 10 :])]  # 20 % to test, a tenth of the rest to validate
+    np.testing.assert_array_equal(deepxp.load(result["model"], "cpu").scaler.shift, part.min(axis=0))
+
+
+def test_early_stopping_keeps_the_best_weights(capsys):
+    options = ["--hidden", "64", "--lr", "0.05", "--schedule", "constant", "--device", "cpu"]
+    result = train(capsys, *options, "--epochs", "200", "--patience", "2")
+    assert result["epochs"] < 200
+    records = [json.loads(line) for line in Path("runs/digits-1/metrics.jsonl").read_text("utf-8").splitlines()]
+    losses = [record["validation_loss"] for record in records]
+    assert len(losses) == np.argmin(losses) + 1 + 2
+    net, order, digits = deepxp.load(result["model"], "cpu"), deepxp.rng.split(0, 1797), deepxp.data.digits()
+    rows = order[359 : 359 + 144]
+    found = deepxp.evaluate(net, digits.X[rows].T, digits.y[rows])
+    np.testing.assert_allclose(found["loss"], min(losses), rtol=1e-5)
+
+
+def test_balanced_classes_change_the_weights(capsys, tmp_path):
+    X, y = blobs(2)
+    np.savez("rare.npz", X=X[:80], y=np.where(np.arange(80) < 70, 0, y[:80]))
+    plain, balanced = (
+        deepxp.load(train(capsys, "rare.npz", *SMALL, *options)["model"], "cpu").theta
+        for options in ([], ["--class-weight", "balanced"])
+    )
+    assert np.abs(plain - balanced).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--loss", "sigmoid-cross-entropy"], 2, "10 classes; softmax-cross-entropy does"),
+        (["--momentum", "0.9"], 2, "--momentum is of --optimizer momentum and nesterov, and has no effect on adam"),
+        (["--optimizer", "sgd", "--weight-decay", "0.1"], 2, "--weight-decay is of --optimizer adamw"),
+        (["--patience", "3", "--validation", "0"], 2, "--patience watches the validation loss"),
+        (["--device", "tpu"], 2, "device 'tpu' does not exist"),
+        (["--hiden", "3"], 2, "unknown option --hiden; did you mean --hidden?"),
+        (["--epochs", "0"], 2, "--epochs must be a whole number, 1 or more, got '0'"),
+        (["--lr", "nan"], 2, "--lr must be a positive number, got 'nan'"),
+        (["--hidden", "3,x"], 2, "--hidden must be sizes such as 256,128, or none, got '3,x'"),
+        (["--activation", "swish"], 2, "--activation must be one of identity, relu"),
+        (["nowhere.csv"], 1, "nowhere.csv: no such file"),
+        (["--hidden", "1000000,1000000"], 1, "take a smaller --hidden, or --batch-size 32"),
+    ],
+)
+def test_what_does_not_fit(capsys, tmp_path, options, code, message):
+    found, err = fails(capsys, *options)
+    assert message in err
+    assert found == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_keeps_the_metrics(capsys, monkeypatch):
+    code, err = fails(capsys, *SMALL, "--optimizer", "sgd", "--lr", "1e9", "--out", "run")
+    assert code == 1
+    assert "training met" in err
+
+    step = deepxp.TrainingStep.run
+    monkeypatch.setattr(
+        deepxp.TrainingStep, "run", lambda self, *a, **k: step(self, *a, **k) * (np.nan if self.t > 25 else 1)
+    )
+    code, err = fails(capsys, *SMALL, "--out", "run")
+    assert "epoch 2" in err
+    assert json.loads(Path("run/metrics.jsonl").read_text("utf-8"))["epoch"] == 1
+
+
+def test_metrics_are_json_even_where_they_are_not_numbers(capsys, monkeypatch):
+    monkeypatch.setattr("deepxp.evaluation.Evaluation.run", lambda self, net: {"loss": np.inf, "accuracy": np.nan})
+    result = train(capsys, *SMALL, "--out", "run")
+    assert result["test"] == {"loss": None, "accuracy": None}
+    for line in Path("run/metrics.jsonl").read_text("utf-8").splitlines():
+        record = json.loads(line, parse_constant=pytest.fail)
+        assert record["validation_loss"] is None
+
+
+def test_a_feature_that_is_not_finite_is_named(capsys):
+    X, y = blobs(2)
+    X[13, 2] = np.nan
+    np.savez("hole.npz", X=X, y=y)
+    code, err = fails(capsys, "hole.npz", *SMALL)
+    assert code == 1
+    assert "hole.npz, row 14, column 3: nan is not a finite number" in err
+
+
+def test_curves(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    train(capsys, *SMALL, "--out", "run")
+    picture = (tmp_path / "run" / "curves.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 5000
+
+
+def test_without_matplotlib_a_line_says_how_to_get_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "deepxp.cli.curves", raising=False)
+    monkeypatch.delattr("deepxp.cli.curves", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert main(["train", *SMALL, "--out", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert 'python -m pip install "deepxp[plot]"' in out
+    assert err == ""
+    assert not (tmp_path / "run" / "curves.png").exists()

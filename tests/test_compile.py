@@ -1,0 +1,98 @@
+"""From a definition to compiled code: its precision, the definitions that it calls, and what is kept on disk."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+pytest.importorskip("numba", reason="Numba is not installed: the compiled kernels are not used")
+
+from deepxp.kernels import scalars
+from deepxp.kernels.compile import body, fingerprint, kept
+from deepxp.ops import activations, updates
+
+
+def scaled(factor):
+    def leaky(xp, Z):
+        return xp.maximum(Z, factor * Z)
+
+    return leaky
+
+
+def applied(definition, dtype, x):
+    xp, function = scalars.namespace(dtype), body(definition, dtype)
+
+    def loop(x, y):
+        for i in range(x.size):
+            y[i] = function(xp, x[i])
+
+    y = np.empty_like(x)
+    compiled = kept(loop, definition, dtype)
+    compiled(x, y)
+    return y, compiled
+
+
+def test_constants_take_the_precision_of_the_data():
+    _, compiled = applied(activations.sigmoid, "float32", np.ones(9, "float32"))
+    assert "fpext float" not in next(iter(compiled.inspect_llvm().values()))
+
+
+def test_a_definition_may_call_another():
+    Z = np.linspace(-3, 3, 50)
+    assert_allclose(applied(activations.silu, "float64", Z)[0], activations.silu(np, Z), rtol=1e-13)
+
+
+def test_a_definition_may_close_over_a_number():
+    Z = np.linspace(-3, 3, 50)
+    for factor in (0.1, 0.2):
+        assert_allclose(applied(scaled(factor), "float64", Z)[0], scaled(factor)(np, Z), rtol=1e-15)
+
+
+def test_what_a_definition_says_is_its_fingerprint():
+    assert fingerprint(scaled(0.1)) == fingerprint(scaled(0.1))
+    assert fingerprint(scaled(0.1)) != fingerprint(scaled(0.2))
+    assert fingerprint(activations.relu) != fingerprint(activations.leaky_relu)
+    assert fingerprint(updates.adam) != fingerprint(updates.adamw)
+
+
+PROGRAM = """
+import numpy as np
+import deepxp as dx
+from deepxp.backend import Backend
+from deepxp.kernels import numba as kernels
+import numba.core.caching as caching
+found = []
+load = caching.Cache.load_overload
+def counted(self, *arguments):
+    found.append((result := load(self, *arguments)) is not None)
+    return result
+caching.Cache.load_overload = counted
+net = dx.Network((5, 4, {units}), hidden="{g}", backend=Backend("cpu", np, kernels), dtype="float64")
+step = dx.TrainingStep(net, dx.Adam(), 6)
+X = np.linspace(-1, 1, 30).reshape(5, 6)
+for _ in range(3):
+    J = step(X, np.arange(6) % {units})
+print(sum(found), len(found), repr(float(J)))
+"""
+
+
+def run(folder, **values):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(**values)], env=environment, capture_output=True, text=True, check=True
+    )
+    hits, asked, J = result.stdout.split()
+    return int(hits), int(asked), J
+
+
+def test_a_second_process_compiles_nothing_and_computes_the_same(tmp_path):
+    hits, asked, J = run(tmp_path, g="gelu", units=3)
+    assert hits == 0 < asked
+    # another net in between, so that the counters in Numba's names meet again in the third process
+    run(tmp_path, g="tanh", units=3)
+    hits, asked, again = run(tmp_path, g="gelu", units=3)
+    assert hits == asked > 0
+    assert again == J

@@ -1,0 +1,109 @@
+"""A step recorded as native calls is the step."""
+
+import threading
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+pytest.importorskip("numba", reason="Numba is not installed: the compiled kernels are not used")
+
+import deepxp as dx
+from deepxp.backend import Backend
+from deepxp.kernels import blas, native
+from deepxp.kernels import numba as kernels
+from deepxp.ops.activations import ACTIVATIONS
+
+REFERENCE = Backend("reference", np)
+COMPILED = Backend("cpu", np, kernels)
+OPTIMIZERS = [dx.SGD(), dx.Momentum(), dx.Nesterov(), dx.RMSProp(), dx.Adam(), dx.AdamW()]
+
+
+def data(net, m, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(net.sizes[0], m))
+    if net.loss.name == "squared-error":
+        return X, rng.normal(size=(net.sizes[-1], m))
+    if net.loss.name == "sigmoid-cross-entropy":
+        return X, rng.integers(0, 2, (net.sizes[-1], m))
+    return X, rng.integers(0, net.sizes[-1], m)
+
+
+def trained(backend, optimizer, steps=5, m=9, sizes=(6, 7, 5, 3), dtype="float64", **options):
+    step_options = {name: options.pop(name) for name in ("l2", "clip_norm") if name in options}
+    net = dx.Network(sizes, backend=backend, dtype=dtype, seed=1, **options)
+    step = dx.TrainingStep(net, optimizer, m, **step_options)
+    X, y = data(net, m)
+    return [float(step(X, y)) for _ in range(steps)], net, step
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+def test_every_update_rule_gives_the_reference(optimizer):
+    J, net, _ = trained(COMPILED, optimizer)
+    expected, reference, _ = trained(REFERENCE, optimizer)
+    assert_allclose(J, expected, rtol=1e-11)
+    assert_allclose(net.theta, reference.theta, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_every_activation_gives_the_reference(name):
+    J, net, _ = trained(COMPILED, dx.Adam(1e-2), hidden=name)
+    expected, reference, _ = trained(REFERENCE, dx.Adam(1e-2), hidden=name)
+    assert_allclose(J, expected, rtol=1e-9)
+    assert_allclose(net.theta, reference.theta, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "squared-error"},
+        {"loss": "sigmoid-cross-entropy", "sizes": (6, 4, 1)},
+        {"loss": "sigmoid-cross-entropy"},
+        {"dropout": 0.3, "l2": 1e-2, "clip_norm": 0.5},
+        {"sizes": (6, 3)},
+        {"m": 1},
+    ],
+    ids=str,
+)
+def test_what_has_no_native_form_is_called_in_its_place(options):
+    J, net, _ = trained(COMPILED, dx.Adam(1e-2), **options)
+    expected, reference, _ = trained(REFERENCE, dx.Adam(1e-2), **options)
+    assert_allclose(J, expected, rtol=1e-10)
+    assert_allclose(net.theta, reference.theta, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.skipif(blas.address("float32") is None, reason="NumPy was built without its own OpenBLAS here")
+def test_a_plain_step_is_one_program():
+    _, _, step = trained(COMPILED, dx.Adam(), dtype="float32")
+    (recorded,) = step._recorded.values()
+    parts = recorded.__closure__[0].cell_contents
+    assert [type(part) for part in parts[1:]] == [native.Program], "the step fell apart"
+
+
+def test_a_smaller_batch_has_a_recording_of_its_own_and_the_learning_rate_is_read_at_every_step():
+    results = []
+    for backend in (REFERENCE, COMPILED):
+        net = dx.Network((6, 5, 3), backend=backend, dtype="float64")
+        step = dx.TrainingStep(net, dx.Adam(), 8)
+        X, y = data(net, 8)
+        for m, lr in ((8, 1e-2), (5, 1e-1), (8, 1e-3), (5, 1e-2)):
+            step.lr = lr
+            step(X[:, :m], y[:m])
+        results.append(net.theta)
+    assert_allclose(results[1], results[0], rtol=1e-9, atol=1e-12)
+
+
+def test_threads_that_train_their_own_networks_do_not_meet():
+    alone = trained(COMPILED, dx.Adam(), steps=200, sizes=(6, 40, 3))[1].theta
+    results = [None] * 4
+
+    def work(i):
+        results[i] = trained(COMPILED, dx.Adam(), steps=200, sizes=(6, 40, 3))[1].theta
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for result in results:
+        assert_array_equal(result, alone)

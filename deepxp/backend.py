@@ -102,8 +102,8 @@ class CupyBackend(Backend):
         return x.get()
 
     def write(self, out: Array, x: Any) -> None:
-        if self.owns(x):
-            out[...] = x
+        if is_array(x) and device_name(x) != "cpu":
+            out[...] = self.asarray(x)
         else:
             out.set(np.ascontiguousarray(host_array(x), dtype=out.dtype))
 

@@ -6,8 +6,10 @@ MixedDevicesError, naming both.
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any
 
+from deepxp.errors import DataError, ShapeError
 from deepxp.namespaces import array_namespace
 from deepxp.ops import activations, losses, updates
 from deepxp.ops.typing import Array
@@ -15,21 +17,25 @@ from deepxp.ops.typing import Array
 
 def _inferred(op: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(op)
-    def function(*arguments: Any) -> Any:
-        return op(array_namespace(*arguments), *arguments)
+    def function(*arguments: Any, **named: Any) -> Any:
+        return op(array_namespace(*arguments, *named.values()), *arguments, **named)
 
-    del function.__wrapped__  # its signature would show the xp that is not taken
+    shown = signature(op)  # without the xp that is not taken
+    function.__signature__ = shown.replace(parameters=list(shown.parameters.values())[1:])  # type: ignore[attr-defined]
     return function
 
 
 def _costed(evaluate: Callable[..., None]) -> Callable[[Array, Array], tuple[Array, Array]]:
     def function(Z: Array, Y: Array) -> tuple[Array, Array]:
         xp = array_namespace(Z, Y)
+        if Z.ndim != 2 or tuple(Y.shape) != tuple(Z.shape):
+            raise ShapeError(f"Y must have the shape of Z, {tuple(Z.shape)}, got {tuple(Y.shape)}; Z is (n[L], m)")
+        if not xp.isdtype(Z.dtype, "real floating"):
+            raise DataError(f"Z must hold real floating numbers, got {Z.dtype}; convert it first")
         dZ = xp.zeros_like(Z)
-        ell, J = xp.sum(dZ, axis=0), xp.sum(dZ) + 0.0  # NumPy's sum is a number; plus zero it is an array again
+        ell = xp.sum(dZ, axis=0)
         evaluate(xp, Z, Y, ell, dZ)
-        losses.cost(xp, ell, J)
-        return J, dZ
+        return xp.mean(ell), dZ
 
     function.__name__ = function.__qualname__ = evaluate.__name__
     function.__doc__ = f"(J, dZ) for Z (n[L], m) and targets Y of its shape; J is the mean of\n\n{evaluate.__doc__}"

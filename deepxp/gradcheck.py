@@ -55,15 +55,15 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
-        return all(block.passed for block in self.blocks)
+        return all(block.passed for block in self.blocks) and any(block.checked for block in self.blocks)
 
     def __str__(self) -> str:
         lines = []
         for block in self.blocks:
             what = "random directions" if block.directions else f"of {block.size} numbers"
             kinks = f", {block.at_kinks} at a kink left out" if block.at_kinks else ""
-            verdict = "ok" if block.passed else "WRONG"
-            lines.append(f"{block.name:<6} {block.error:8.1e}  {verdict:<5}  {block.checked} {what}{kinks}")
+            verdict = ("ok" if block.checked else "NOT SEEN") if block.passed else "WRONG"
+            lines.append(f"{block.name:<6} {block.error:8.1e}  {verdict:<8}  {block.checked} {what}{kinks}")
         return "\n".join(lines)
 
 
@@ -166,6 +166,7 @@ def _compare(cost: _Cost, block: Array, start: int, i: int, along: bool) -> tupl
     return None
 
 
+@dataclass(frozen=True)  # without it the base's __init__ would not know of __post_init__
 class Activation(activations.Activation):
     """A user's own activation: A = forward(xp, Z) and dZ = backward(xp, dA, A) or backward(xp, dA, Z).
 
@@ -176,26 +177,30 @@ class Activation(activations.Activation):
     """
 
     def __post_init__(self) -> None:
-        if self.reads not in ("A", "Z"):
+        code = getattr(self.backward, "__code__", None)
+        parameters = code.co_varnames[: code.co_argcount] if code else ()
+        if len(parameters) != 3 or self.reads not in ("A", "Z"):
             raise ConfigError(
                 f"the derivative of {self.name!r} must be written as backward(xp, dA, A) or backward(xp, dA, Z), "
-                f"its third parameter is {self.reads!r}"
+                f"its parameters are ({', '.join(parameters)})"
             )
+        if self.name in activations.ACTIVATIONS:  # a model file has the name only
+            raise ConfigError(f"{self.name!r} is the name of an activation of deepxp; give yours another one")
         check_activation(self)
 
 
 def check_activation(g: activations.Activation) -> None:
     """Raises GradientError where `backward` is not the derivative of `forward` at 200 points between -6 and 6."""
-    Z = np.linspace(-6.0, 6.0, 200)
-    ones = np.ones_like(Z)
+    Z = np.linspace(-6.0, 6.0, 200) + 0.0123  # beside the round numbers, where kinks are
+    dA = np.linspace(0.5, 2.0, 200)
     with np.errstate(all="ignore"):
-        numeric = (g.forward(np, Z + STEP) - g.forward(np, Z - STEP)) / (2 * STEP)
-        analytic = g.backward(np, ones, g.forward(np, Z) if g.reads == "A" else Z)
+        numeric = dA * (g.forward(np, Z + STEP) - g.forward(np, Z - STEP)) / (2 * STEP)
+        analytic = g.backward(np, dA, g.forward(np, Z) if g.reads == "A" else Z)
     error = np.abs(numeric - analytic) / np.maximum(1.0, np.abs(numeric))
     if not (error < 1e-6).all():
         worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
         raise GradientError(
-            f"the derivative of {g.name!r} is wrong: at Z = {Z[worst]:.4g} it gives {analytic[worst]:.6g}, "
+            f"the derivative of {g.name!r} is wrong: at Z = {Z[worst]:.4g}, dA = {dA[worst]:.4g} it gives {analytic[worst]:.6g}, "
             f"central differences give {numeric[worst]:.6g}"
         )
     for what, result in _in_single(g, Z.astype(np.float32)):

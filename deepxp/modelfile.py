@@ -76,20 +76,50 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, Array, dict[str, Array]]:
 def _model(path: str | os.PathLike[str], text: str) -> Model:
     try:
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"{text:.80} is not an object")
         number = values.pop("format")
-        if not isinstance(number, int) or number > FORMAT:
+        if type(number) is not int or number < 1:
+            raise ValueError(f"format {number!r:.80}")
+        if number > FORMAT:
             raise ModelFileError(f"{path}: model format {number}, this deepxp reads up to {FORMAT}; update deepxp")
+        _check(values)
         for name in ("sizes", "hidden", "dropout", "classes"):
             values[name] = None if values[name] is None else tuple(values[name])
         model = Model(**values)
-        if not all(isinstance(n, int) and 0 < n < 2**31 for n in model.sizes) or len(model.sizes) < 2:
-            raise ValueError(f"sizes {model.sizes}")
         if sum(n * p for p, n in pairwise(model.sizes)) > os.path.getsize(path):
             raise ValueError(f"sizes {model.sizes} that need a longer file")
-        if model.dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype {model.dtype!r}")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"{path}: its metadata does not describe a deepxp network: {error}") from None
     return model
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Raises ValueError for the first value that no network writes; what names and rates mean is the network's door."""
+
+    def whole(value: Any, end: int, start: int = 0) -> bool:
+        return type(value) is int and start <= value < end
+
+    def several(value: Any, count: int, *kinds: type) -> bool:
+        return isinstance(value, list) and len(value) == count and all(type(each) in kinds for each in value)
+
+    sizes, classes = values["sizes"], values["classes"]
+    layers = len(sizes) - 2 if isinstance(sizes, list) else -1
+    fits = {
+        "sizes": layers >= 0 and all(whole(n, 2**31, 1) for n in sizes),
+        "hidden": several(values["hidden"], layers, str),
+        "loss": isinstance(values["loss"], str),
+        "dtype": values["dtype"] in ("float32", "float64"),
+        "seed": whole(values["seed"], 2**64),
+        "dropout": several(values["dropout"], layers, int, float),
+        "epochs": whole(values["epochs"], 2**64),
+        "classes": classes is None or (isinstance(classes, list) and several(classes, len(classes), str)),
+        "scaler": values["scaler"] is None or (isinstance(values["scaler"], str) and values["scaler"] != ""),
+        "version": isinstance(values.get("version", ""), str),
+        "notes": isinstance(values.get("notes", {}), dict),
+    }
+    for name, fit in fits.items():
+        if not fit:
+            raise ValueError(f"{name} {values[name]!r:.80}")

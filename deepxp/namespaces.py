@@ -45,11 +45,11 @@ def describe(array: Array) -> str:
 def array_namespace(*arrays: Array) -> Namespace:
     """The one namespace of some arrays: numpy, cupy, or that of another array-API library.
 
-    Scalars are passed over. Raises MixedDevicesError, naming both, where two arrays are of two libraries or devices;
-    DataError where there is no array at all.
+    Numbers and None are passed over. Raises MixedDevicesError, naming both, where two arrays are of two libraries or
+    devices; DataError where there is no array at all, or a list among them.
     """
     found = [x for x in arrays if is_array(x)]
-    if not found:
+    if not found or any(isinstance(x, list | tuple) for x in arrays):
         raise DataError(
             f"expected arrays, got {', '.join(type(x).__name__ for x in arrays) or 'nothing'}; "
             "make one first, e.g. numpy.asarray(x)"

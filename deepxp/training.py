@@ -86,7 +86,8 @@ class TrainingStep:
         if (m, labels) not in self._workspaces:
             if labels not in self._memory:
                 self._memory[labels] = self.net.memory(self.batch_size, labels=labels)
-            self._workspaces[m, labels] = self._memory[labels].workspace(m)
+            with self.net.backend.active():
+                self._workspaces[m, labels] = self._memory[labels].workspace(m)
         return self._workspaces[m, labels]
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:

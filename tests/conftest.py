@@ -1,5 +1,7 @@
 """The backends on which the tests of the mathematics run."""
 
+import importlib
+
 import numpy as np
 import pytest
 from namespaces import strict
@@ -7,13 +9,16 @@ from namespaces import strict
 import deepxp
 from deepxp.backend import Backend, cpu
 
-BACKENDS = ("numpy", "reference", "strict", "cupy_double", pytest.param("gpu", marks=pytest.mark.gpu))
+BACKENDS = ("numpy", "numba", "reference", "strict", "cupy_double", pytest.param("gpu", marks=pytest.mark.gpu))
 
 
 def make_backend(name, monkeypatch):
     """The backend of a name in BACKENDS; skips with the reason where there is no GPU."""
     if name == "numpy":
         return cpu()
+    if name == "numba":
+        pytest.importorskip("numba")
+        return Backend("numba", np, importlib.import_module("deepxp.kernels.numba"))
     if name == "reference":
         return Backend("reference", np)
     if name == "strict":
@@ -31,5 +36,5 @@ def make_backend(name, monkeypatch):
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
-    """NumPy with its kernels, NumPy without any, array_api_strict on `device1`, the double of CuPy, and a GPU."""
+    """NumPy with its kernels, with Numba's, without any, array_api_strict on `device1`, the double of CuPy, and a GPU."""
     return make_backend(request.param, monkeypatch)

@@ -5,6 +5,7 @@ joins the list; what it names is tested, what it does not name falls through to 
 """
 
 import importlib
+import importlib.util
 import inspect
 import tracemalloc
 
@@ -118,56 +119,63 @@ def cases(name, numbers, n, m):
                 for in_place in (True, False) if g.reads == "A" else (False,):
                     Z = empty(n, m)
                     A_prev = np.array(x(3, m), order=layout)
-                    yield dict(W=x(n, 3), b=x(n, 1), A_prev=A_prev, g=g, Z=Z, A=Z if in_place else empty(n, m))
+                    yield {
+                        "W": x(n, 3),
+                        "b": x(n, 1),
+                        "A_prev": A_prev,
+                        "g": g,
+                        "Z": Z,
+                        "A": Z if in_place else empty(n, m),
+                    }
     elif name == "activation_backward":
         for g in ACTIVATIONS.values():
             for in_place in (True, False):
                 dA, kept = x(n, m), x(n, m)
                 with np.errstate(all="ignore"):
                     kept = g.forward(np, kept) if g.reads == "A" else kept
-                yield dict(g=g, dA=dA, kept=kept, dZ=dA if in_place else empty(n, m), db=empty(n, 1))
+                yield {"g": g, "dA": dA, "kept": kept, "dZ": dA if in_place else empty(n, m), "db": empty(n, 1)}
     elif name == "weight_gradient":
         for layout in ("C", "F"):
-            yield dict(dZ=x(n, m), A_prev=np.array(x(4, m), order=layout), dW=empty(n, 4))
+            yield {"dZ": x(n, m), "A_prev": np.array(x(4, m), order=layout), "dW": empty(n, 4)}
     elif name == "input_gradient":
-        yield dict(W=x(n, 4), dZ=x(n, m), dA_prev=empty(4, m))
+        yield {"W": x(n, 4), "dZ": x(n, m), "dA_prev": empty(4, m)}
     elif name == "softmax":
-        yield dict(Z=x(n, m))
+        yield {"Z": x(n, m)}
     elif name in ("softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"):
         Y = x(n, m) if name == "squared_error" else probabilities(n, m)
         for order in ("C", "F"):  # the targets of a step are a transposed table
-            yield dict(Z=x(n, m), Y=np.array(Y, order=order), losses=empty(m), dZ=empty(n, m))
+            yield {"Z": x(n, m), "Y": np.array(Y, order=order), "losses": empty(m), "dZ": empty(n, m)}
     elif name == "softmax_cross_entropy_labels":
         y, classes = rng.integers(0, n, m).astype(np.int32), np.arange(n, dtype=np.int32)[:, None]
-        yield dict(Z=x(n, m), y=y, classes=classes, losses=empty(m), dZ=empty(n, m))
+        yield {"Z": x(n, m), "y": y, "classes": classes, "losses": empty(m), "dZ": empty(n, m)}
     elif name == "weigh":
-        yield dict(w=np.abs(x(m)), losses=x(m), dZ=x(n, m))
+        yield {"w": np.abs(x(m)), "losses": x(m), "dZ": x(n, m)}
     elif name == "cost":
-        yield dict(losses=x(n * m), J=np.empty((), numbers.dtype))
+        yield {"losses": x(n * m), "J": np.empty((), numbers.dtype)}
     elif name == "update":
         for rule, rates in RULES.items():
             states = rule.__code__.co_varnames.index("rate") - 3
             state = tuple(np.abs(x(n * m)) for _ in range(states))
-            yield dict(rule=rule, theta=x(n * m), g=x(n * m), state=state, rates=list(rates))
+            yield {"rule": rule, "theta": x(n * m), "g": x(n * m), "state": state, "rates": list(rates)}
     elif name == "dropout":
         for keep in (1, 13107, 32768, 65535):
             for in_place in (True, False):
                 A, bits = x(n, m), rng.integers(0, 65536, (n, m)).astype(np.uint16)
-                yield dict(A=A, bits=bits, keep=keep, out=A if in_place else empty(n, m))
+                yield {"A": A, "bits": bits, "keep": keep, "out": A if in_place else empty(n, m)}
     elif name == "clip_by_norm":
         for limit in (1e-3, 1.0, 1e9):
-            yield dict(g=x(n * m), limit=limit)
+            yield {"g": x(n * m), "limit": limit}
     elif name == "gather":
         rows = rng.integers(0, n, 11)
         for table in (x(n, m), rng.integers(0, 256, (n, m)).astype(np.uint8), x(n, m).astype(np.float64)):
-            yield dict(table=table, rows=rows, out=empty(11, m))
-        yield dict(table=rng.integers(0, 9, n).astype(np.int32), rows=rows, out=np.empty(11, np.int32))
+            yield {"table": table, "rows": rows, "out": empty(11, m)}
+        yield {"table": rng.integers(0, 9, n).astype(np.int32), "rows": rows, "out": np.empty(11, np.int32)}
     elif name == "scale":
-        yield dict(X=x(m, n), shift=x(n), factor=x(n))
+        yield {"X": x(m, n), "shift": x(n), "factor": x(n)}
     elif name == "l2_penalty":
-        yield dict(w=x(n * m), strength=0.3, J=x(1).reshape(()))
+        yield {"w": x(n * m), "strength": 0.3, "J": x(1).reshape(())}
     elif name == "l2_gradient":
-        yield dict(w=x(n * m), g=x(n * m), strength=0.3)
+        yield {"w": x(n * m), "g": x(n * m), "strength": 0.3}
     else:
         pytest.fail(f"there is no case for {name}: write one here")
 
@@ -235,11 +243,8 @@ def assert_same_call(kernels, name, call, *, exact=False):
         assert_allclose(x, reference, rtol=close, atol=close * finite.max(initial=1e-30), err_msg=f"{name}: {what}")
 
 
-def kernel_names(module="numpy"):
-    return sorted(named(importlib.import_module(f"deepxp.kernels.{module}")))
-
-
-NAMES = kernel_names()
+INSTALLED = [importlib.import_module(f"deepxp.kernels.{name}") for name in MODULES if importlib.util.find_spec(name)]
+NAMES = sorted(set().union(*(named(module) for module in INSTALLED)))
 
 
 def offered(kernels, name):
@@ -248,7 +253,7 @@ def offered(kernels, name):
     return name in EXACT.get(kernels.__name__.rpartition(".")[2], ())
 
 
-every_op = pytest.mark.parametrize("name", sorted(OPS.keys() & (set(NAMES) | {"sigmoid_cross_entropy", "cost"})))
+every_op = pytest.mark.parametrize("name", NAMES)
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -297,7 +302,7 @@ def test_the_comparison_sees_a_wrong_kernel():
     g = np.ones(9)
     g[4] = np.nan
     with pytest.raises(AssertionError):
-        assert_same_call(Wrong, "clip_by_norm", dict(g=g, limit=0.1))
+        assert_same_call(Wrong, "clip_by_norm", {"g": g, "limit": 0.1})
 
 
 # minus infinity is a logit that may occur: a class that is ruled out
@@ -384,9 +389,9 @@ def test_labels_never_cost_an_array_of_all_classes(kernels):
 
 
 @pytest.mark.parametrize("name", ["dense_forward", "activation_backward", "update", "dropout", "weigh"])
-def test_what_works_in_place_needs_a_few_blocks_at_most(kernels, name):
-    n, m = 256, 4096
+def test_what_works_in_place_needs_no_array_of_the_size_of_its_own(kernels, name):
+    n, m = 256, 4096  # dropout has a mask, a byte for each number
     for call in cases(name, Numbers(np.float32), n, m):
         if call.get("g") is ACTIVATIONS["softmax"] or call.get("out", call.get("A")) is not call.get("A"):
             continue
-        assert peak(getattr(kernels, name), np, *call.values()) < 4 * 4 * BLOCK + m * n / 4 * (name == "dropout") * 4
+        assert peak(getattr(kernels, name), np, *call.values()) < 1.5 * n * m

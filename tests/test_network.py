@@ -186,9 +186,7 @@ def test_eight_threads_share_a_model():
 
 
 def test_prediction_drops_nothing():
-    assert_array_equal(
-        network(dropout=0.5).predict_proba(table().T), network(dropout=0.0).predict_proba(table().T)
-    )
+    assert_array_equal(network(dropout=0.5).predict_proba(table().T), network(dropout=0.0).predict_proba(table().T))
 
 
 # every layout and type of X is the same X

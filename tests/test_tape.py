@@ -1,10 +1,11 @@
-"""The tape makes the same calls on the same numbers as the definition: bit for bit, whatever it does with its memory."""
+"""The tape makes the same calls on the same numbers as the definition: bit for bit, whatever memory it reuses."""
 
 import operator
 
 import numpy as np
 import pytest
-from hypothesis import Phase, find, given, settings, strategies as st
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from deepxp.kernels import tape
@@ -40,7 +41,7 @@ COMPARISONS = {
     "<": operator.lt,
     "<=": operator.le,
     "> 0": lambda a, b: a > 0.0,
-    "0 >": lambda a, b: 0.0 > a,
+    "0 >": lambda a, b: 0.0 > a,  # noqa: SIM300 - the operand on the right is the point
 }
 SELECTS = {
     "where(c, a, b)": lambda xp, c, a, b: xp.where(c, a, b),
@@ -189,7 +190,11 @@ def test_a_wrong_register_allocation_is_found(monkeypatch, part, wrong):
             return True
         return False
 
-    find(st.tuples(lines, results, st.permutations(range(ARRAYS))), differs, settings=settings(thorough, phases=[Phase.generate]))  # else NoSuchExample
+    find(
+        st.tuples(lines, results, st.permutations(range(ARRAYS))),
+        differs,
+        settings=settings(thorough, phases=[Phase.generate]),
+    )  # else NoSuchExample
 
 
 SWAPS = {

@@ -2,6 +2,7 @@
 
 import os
 
+from contenders import Case
 from nets import LR, Start
 
 
@@ -39,8 +40,6 @@ def step(threads, data, device):
     def train(X, y):
         *state[:], J = compiled(*state, X, y)
         return J
-
-    from contenders import Case
 
     return {"step": Case(train, batches, lambda last: jax.block_until_ready((state, last)))}
 

@@ -1,5 +1,6 @@
 """The memory of a training step: the peak of making one and running it, and what a warm one allocates."""
 
+import ctypes
 import gc
 import re
 import tracemalloc
@@ -32,11 +33,9 @@ def peak(xp, data):
     warm = dx.TrainingStep(dx.Network((4, 3, 2), backend=xp), dx.Adam(lr=LR), batch_size=2)
     warm(start.X[0, :2, :4].T, start.y[0, :2] % 2)  # what is compiled or loaded once for all nets
     sizes, m, theta = start.sizes, start.X.shape[1], start.theta
-    X, y = start.X[0].T, start.y[0]
+    X, y = start.X[0].copy().T, start.y[0].copy()
     del start, warm
     gc.collect()
-    # numbers of a batch go into memory that is there; the reading of it would be counted by `resident` otherwise
-    X, y = X.copy(order="F"), y.copy()
 
     def run():
         net = dx.Network(sizes, backend=xp, theta=theta)
@@ -44,19 +43,21 @@ def peak(xp, data):
         step(X, y)
         step(X, y)
 
+    resident = _resident_peak(run)
+    gc.collect()
     tracemalloc.start()
     run()
     traced = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    gc.collect()
-    return {"traced": traced, "resident": _resident_peak(run), "needed": needed(sizes, m)}
+    return {"traced": traced, "resident": resident, "needed": needed(sizes, m)}
 
 
 def _resident_peak(run):
     """The growth of the process's resident memory at its peak, native allocations included; None off Linux."""
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, or it would be used again without being seen
         CLEAR.write_text("5")
-    except OSError:
+    except (OSError, AttributeError):
         return None
     before = _status("VmRSS")
     run()

@@ -37,18 +37,20 @@ def step(threads, engine, data, device):
 def products_of(net, train):
     """The products of a step, and nothing else: W A is the same op as W^T dZ, on the transposed view of W."""
     work = train.workspace(train.batch_size, labels=True)
+    work.X[...] = 0.5
+    # dZ[L] gets memory of its own: where layers share it, every run would go on from the last one's numbers, down to
+    # subnormal ones, which are slow to multiply
+    dZ = (*work.dZ[:-1], net.backend.xp.zeros_like(work.dZ[-1]) + 0.5)
 
     def products(xp):
         multiply, weights = xp[dense.input_gradient], xp[dense.weight_gradient]
         for l in range(1, net.L + 1):
             multiply(net.W[l].T, work.H[l - 1], work.Z[l])
         for l in range(net.L, 0, -1):
-            weights(work.dZ[l], work.H[l - 1], train.gradient.dW[l])
+            weights(dZ[l], work.H[l - 1], train.gradient.dW[l])
             if l > 1:
-                multiply(net.W[l], work.dZ[l], work.dA[l - 1])
+                multiply(net.W[l], dZ[l], work.dA[l - 1])
 
-    for array in (*work.A, *work.Z[1:], *work.dA[1:]):  # whatever was in this memory may be slow to multiply
-        array[...] = 0.5
     return products
 
 

@@ -4,16 +4,21 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from contenders import Case
-from nets import LR, Start
+from nets import EPS_FOLDED, LR, Start
 
 
 def step(threads, data, device):
     start = Start.read(data)
     classes = np.arange(start.sizes[-1])
     net = MLPClassifier(
-        start.sizes[1:-1], learning_rate_init=LR, alpha=0.0, batch_size=start.X.shape[1], shuffle=False
+        start.sizes[1:-1],
+        learning_rate_init=LR,
+        epsilon=EPS_FOLDED,
+        alpha=0.0,
+        batch_size=start.X.shape[1],
+        shuffle=False,
     )
-    net.partial_fit(start.X[0], start.y[0], classes)  # makes its arrays; the weights are then replaced
+    net.partial_fit(start.X[0], start.y[0], classes=classes)  # makes its arrays; the weights are then replaced
     for own, given in zip((*net.coefs_, *net.intercepts_), (*(W.T for W in start.W), *start.b), strict=True):
         own[...] = given
     del net._optimizer  # the next call makes Adam anew: its state is zero again

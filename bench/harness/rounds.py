@@ -37,7 +37,7 @@ class Times:
 
 def calls_for(ask: Callable[[int], float], seconds: float) -> int:
     """How many calls take about that long. The first ones warm up: memory is touched, what compiles compiles."""
-    ask(2)
+    ask(1)
     calls, spent = 1, ask(1)
     while spent < seconds / 4 and calls < 10**6:
         calls = max(2 * calls, int(calls * seconds / max(spent, 1e-9) / 4))

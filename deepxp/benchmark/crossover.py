@@ -48,7 +48,7 @@ def conclusions(
     said = [_crossing([c for c in found if c.device == gpu and c.item == "step"]) for gpu in gpus if found]
     if not said:
         said = [f"There is no crossover to name: only {_and(there)} was measured{_why(there, devices, asked)}"]
-    return (*said, *_engines(rows, cells))
+    return (*said, *_engines(rows, cells), *_noise(cells))
 
 
 def _crossing(steps: Sequence[Crossover]) -> str:
@@ -76,8 +76,7 @@ def phrase(found: Crossover) -> str:
         return f"at every m from {found.wins[0]} on"
     if found.from_m is None:
         return f"only at m = {_and(map(str, found.wins))}"
-    also = [m for m in found.wins if m < found.from_m]
-    before = [m for m in also if m < max(found.loses)]
+    before = [m for m in found.wins if m < found.from_m]
     return f"from m = {found.from_m} on" + (f" (and at m = {_and(map(str, before))})" if before else "")
 
 
@@ -104,6 +103,19 @@ def _engines(rows: Sequence[Row], cells: Sequence[Cell]) -> list[str]:
     if not parts:
         return []
     return [f"On the CPU a training step with {ENGINES.get(best.engine, best.engine)} takes {_and(parts)}."]
+
+
+def _noise(cells: Sequence[Cell]) -> list[str]:
+    """That other programs were in the way, where many a median is far above the best round."""
+    items = [item for cell in cells for item in cell.items.values() if item.rounds > 2]
+    unsteady = sum(item.seconds > 2 * item.low_seconds for item in items)
+    if 10 * unsteady <= len(items):
+        return []
+    return [
+        f"Other programs were using this machine: {unsteady} of {len(items)} medians are more than twice the best "
+        "round. Believe none of the times, or repeat them with nothing else running; where cores are shared, "
+        "OPENBLAS_NUM_THREADS=1 keeps threads from waiting for each other."
+    ]
 
 
 def _ratios(cells: Sequence[Cell], name: str, other: str) -> list[float]:

@@ -137,9 +137,6 @@ def calls(backend: Backend, batch: Batch, step: TrainingStep) -> dict[str, Call]
         Z, dA, dW, losses = (backend.empty(shape, dtype) for shape in ((n, m), (n, m), (n, n), (m,)))
         work = step.workspace(m, labels=True)
 
-    def copy() -> None:
-        dA[...] = A
-
     def transfer() -> None:
         backend.write(work.X, batch.X)
         backend.write(work.Y, batch.y)
@@ -151,7 +148,7 @@ def calls(backend: Backend, batch: Batch, step: TrainingStep) -> dict[str, Call]
         "dZ A^T": partial(backend[dense.weight_gradient], dZ, A, dW),
         "W^T dZ": partial(backend[dense.input_gradient], W, dZ, dA),
         "softmax": partial(backend[softmax], A),
-        "copy": copy,
+        "copy": partial(backend.write, dA, A),
         "loss": partial(backend[softmax_cross_entropy_labels], A, labels, classes, losses, dA),
         "step": partial(step.run, work, labels=True),
     }

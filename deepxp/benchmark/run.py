@@ -15,6 +15,8 @@ from deepxp.optimizers import Adam
 from deepxp.training import TrainingStep
 
 SMALLEST, LARGEST = 256, 8192  # N of the square products
+OVERHEAD = 0.01  # of the limit: below it a time says little of a larger one
+LEARNING_RATE = 1e-12  # too small to move a weight: every repetition does the same work
 
 Progress = Callable[[float, str], object]
 """progress(fraction done, what is next)"""
@@ -83,7 +85,7 @@ class Sweep:
         progress: Progress,
     ) -> None:
         self.settings, self.racing, self.watch, self.peaks, self.progress = settings, racing, watch, peaks, progress
-        self._seen: dict[tuple[str, str], tuple[float, float]] = {}  # (work, seconds) of the largest measured so far
+        self._seen: dict[tuple[str, str], tuple[float, float]] = {}  # (work, seconds) of the last measured
 
     def cells(self) -> list[Cell]:
         """In the order of n, then m, then the contenders."""
@@ -124,8 +126,7 @@ class Sweep:
             try:
                 if isinstance(net, str):
                     raise MemoryError(net.removeprefix("out of memory: "))
-                # With weights that do not move, every repetition does the same work.
-                ready[contender.name] = calls(contender.backend, batch, TrainingStep(net, Adam(lr=1e-30), m))
+                ready[contender.name] = calls(contender.backend, batch, TrainingStep(net, Adam(lr=LEARNING_RATE), m))
             except MemoryError as error:
                 skipped[contender.name] = dict.fromkeys(ITEMS, out_of_memory(error))
         timings: dict[str, dict[str, Timing]] = {contender.name: {} for contender in self.racing}
@@ -151,9 +152,9 @@ class Sweep:
         return [self._cell(m, n, contender, timings[contender.name], skipped[contender.name]) for contender in self.racing]
 
     def _expected(self, name: str, item: str, m: int, n: int) -> float:
-        """The seconds of one call, from the last that was measured."""
+        """The seconds of one call, from the last that was measured; a short one is overhead, which does not grow."""
         work, seconds = self._seen.get((name, item), (1.0, 0.0))
-        return seconds * _work(item, m, n) / work
+        return seconds * _work(item, m, n) / work if seconds > OVERHEAD * self.settings.limit_seconds else seconds
 
     def _cell(
         self, m: int, n: int, contender: Contender, timings: dict[str, Timing], skipped: dict[str, str]

@@ -86,6 +86,7 @@ SCALE = (
     "range for bytes, as in images, else standard"
 )
 SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
+BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
 PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
 
@@ -115,7 +116,7 @@ class Settings:
     )
     dtype: str = option("network", "float32", _choice(*DTYPES), "TYPE", " or ".join(DTYPES))
     epochs: int = option("training", 30, _whole(1), "N", "how often all samples are seen")
-    batch_size: int = option("training", 64, _whole(1), "N", "samples in a step")
+    batch_size: int | None = option("training", None, _whole(1), "N", BATCH)
     optimizer: str = option("training", "adam", _choice(*OPTIMIZERS), "NAME", ", ".join(OPTIMIZERS))
     lr: float | None = option("training", None, POSITIVE, "X", "learning rate (by the optimizer: adam 0.002, sgd 0.1)")
     momentum: float | None = option("training", None, FRACTION, "X", "of the optimizers momentum and nesterov (0.9)")

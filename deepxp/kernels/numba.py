@@ -13,7 +13,17 @@ import numpy as np
 
 from deepxp.kernels import scalars
 from deepxp.kernels.compile import OPTIONS, SUM, body, kept
-from deepxp.kernels.numpy import clip_by_norm, gather, input_gradient, scale, squared_error, weigh, weight_gradient
+from deepxp.kernels.numpy import (
+    clip_by_norm,
+    gather,
+    input_gradient,
+    l2_gradient,
+    l2_penalty,
+    scale,
+    squared_error,
+    weigh,
+    weight_gradient,
+)
 from deepxp.kernels.threads import split
 from deepxp.ops import activations
 from deepxp.ops import losses as cost_functions
@@ -29,6 +39,8 @@ __all__ = [
     "dropout",
     "gather",
     "input_gradient",
+    "l2_gradient",
+    "l2_penalty",
     "record",
     "scale",
     "sigmoid_cross_entropy",

@@ -102,6 +102,20 @@ def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Ar
     program(rule, 2 + len(state), len(rates), places)((theta, g, *state), (theta, *state), rates)
 
 
+def l2_penalty(xp: Namespace, w: Array, strength: float, J: Array) -> None:
+    """Without the squares."""
+    np.add(J, 0.5 * strength * np.dot(w, w), out=J)
+
+
+def l2_gradient(xp: Namespace, w: Array, g: Array, strength: float) -> None:
+    """In place, over blocks."""
+    program(_penalised, 2, 1)((g, w), (g,), (strength,))
+
+
+def _penalised(xp: Namespace, g: Array, w: Array, strength: float) -> Array:
+    return g + strength * w
+
+
 def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None:
     """In place, or into out."""
     np.multiply(A, 65536.0 / keep, out=out)

@@ -1,1 +1,1 @@
-"""Array namespaces that only tests need: other meanings of `xp` under which a definition is proved, checked or provoked."""
+"""Array namespaces that only tests need: other meanings of `xp`, to prove, check or provoke a definition."""

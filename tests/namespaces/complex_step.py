@@ -21,7 +21,7 @@ from numpy import (
     ones_like,
     reshape,
     sqrt,
-    sum,  # noqa: A004 - the name in the standard
+    sum,
     take,
     tanh,
     uint16,
@@ -31,7 +31,7 @@ from numpy import (
 from deepxp.backend import Backend
 
 __all__ = ["argmax", "asarray", "empty", "exp", "expm1", "float64", "int32", "log", "log1p", "mean", "ones_like"]
-__all__ += ["reshape", "sqrt", "sum", "take", "tanh", "uint16", "where", "zeros", "abs", "max", "maximum", "minimum"]
+__all__ += ["abs", "max", "maximum", "minimum", "reshape", "sqrt", "sum", "take", "tanh", "uint16", "where", "zeros"]
 
 STEP = 1e-30
 where = np.where
@@ -45,11 +45,11 @@ def minimum(a, b):
     return np.where(np.real(a) <= np.real(b), a, b)
 
 
-def abs(x):  # noqa: A001 - the name in the standard
+def abs(x):
     return np.where(np.real(x) < 0, -x, x)
 
 
-def max(x, axis, keepdims=False):  # noqa: A001 - the name in the standard
+def max(x, axis, keepdims=False):
     places = np.expand_dims(np.argmax(np.real(x), axis=axis), axis)
     found = np.take_along_axis(x, places, axis=axis)
     return found if keepdims else np.squeeze(found, axis=axis)

@@ -14,7 +14,7 @@ class Exact:
     """A SymPy expression whose arithmetic takes floats for the decimals they are written as."""
 
     def __init__(self, expression):
-        self.expression = sympy.sympify(expression)
+        self.expression = exact(expression) if isinstance(expression, Exact) else sympy.sympify(expression)
 
     def __repr__(self):
         return f"Exact({self.expression})"

@@ -1,0 +1,206 @@
+"""docs/performance.md from the result files: `python bench/performance.py`. Writes what stands between the markers
+
+    <!-- made by bench/performance.py: NAME -->
+    <!-- end -->
+
+and the figures beside the page. Text outside of the markers is left alone.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from statistics import median
+
+from harness import BENCH, results
+from tables import table, verdicts
+
+PAGE = BENCH.parent / "docs" / "performance.md"
+MARKED = re.compile(r"(<!-- made by bench/performance\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MISSING = "*Not measured yet.*"
+
+
+def made_on(peers: dict | None, suite: dict | None) -> str:
+    """Where the numbers come from."""
+    lines = []
+    for result, command in ((peers, "nox -s peers"), (suite, "nox -s bench")):
+        if result is not None:
+            found = result["machine"]
+            versions = ", ".join(f"{name} {version}" for name, version in sorted(found["versions"].items()))
+            lines.append(
+                f"- `{command}`: {found['cpu']}, {found['threads']} threads, commit {found['commit']}, {found['date']}; "
+                f"load of the machine before the run {found['load_before']}; {versions}"
+            )
+    return "\n".join(lines) or MISSING
+
+
+def promises(peers: dict | None, suite: dict | None) -> str:
+    """The table of what was promised."""
+    return verdicts(peers["table"]) if peers and peers["table"] else MISSING
+
+
+def left_out(peers: dict | None, suite: dict | None) -> str:
+    """Who did not run, and why."""
+    if peers is None:
+        return MISSING
+    lines = [f"- {entry['contender']}, {entry['where']}: {entry['reason']}" for entry in peers["skipped"]]
+    return "\n".join(lines) or "No contender was left out."
+
+
+def steps(peers: dict | None, suite: dict | None) -> str:
+    """Milliseconds a step, the contenders as columns."""
+    if not peers or "steps" not in peers:
+        return MISSING
+    names = list(dict.fromkeys(name for result in peers["steps"] for name in result["ms"]))
+    names = [name for name in names if "products" not in name]
+    rows = [
+        [result["net"], *(median(result["ms"][name]) if name in result["ms"] else None for name in names)]
+        for result in peers["steps"]
+    ]
+    return table(["net, ms a step", *names], rows)
+
+
+def products(peers: dict | None, suite: dict | None) -> str:
+    """The products of a step alone: is the BLAS the limit?"""
+    if not peers or "steps" not in peers:
+        return MISSING
+    rows = []
+    for result in peers["steps"]:
+        ms = {name: median(times) for name, times in result["ms"].items()}
+        ours, theirs = ms.get("deepxp, products alone"), ms.get("PyTorch eager, products alone")
+        if ours is not None:
+            share = ms["deepxp"] / ours if "deepxp" in ms else None
+            rows.append([result["net"], ours, theirs, result["flops"] / ours / 1e6, theirs and theirs / ours, share])
+    head = ["net", "NumPy's BLAS, ms", "PyTorch's, ms", "GFLOP/s", "PyTorch's over NumPy's", "deepxp's step over its own"]
+    return table(head, rows)
+
+
+def softmax(peers: dict | None, suite: dict | None) -> str:
+    """The grid of softmax."""
+    if not peers or "softmax" not in peers:
+        return MISSING
+    rows = []
+    for result in peers["softmax"]:
+        ms = {name: median(times) for name, times in result["ms"].items()}
+        over, of_copy, loss = (result.get(key, [None])[0] for key in ("over_torch", "of_copy", "loss_of_copy"))
+        torch = [ms.get(f"PyTorch eager {axis}") for axis in ("rows", "columns")]
+        rows.append([f"{result['C']}, {result['m']}", ms.get("deepxp softmax"), *torch, over, of_copy, loss])
+    head = ["C, m", "deepxp, ms", "torch rows, ms", "torch columns, ms", "over torch", "of a copy", "loss and dZ, of a copy"]
+    return table(head, rows)
+
+
+def others(peers: dict | None, suite: dict | None) -> str:
+    """Adam and MNIST."""
+    lines = []
+    if peers and peers.get("adam"):
+        lines += [[f"Adam, {peers['adam']['size']} parameters", name, median(t)] for name, t in peers["adam"]["ms"].items()]
+    if peers and peers.get("mnist"):
+        lines += [["an epoch of MNIST", name, 1e3 * median(t)] for name, t in peers["mnist"]["s"].items()]
+    return table(["what", "contender", "ms"], lines) if lines else MISSING
+
+
+def memory(peers: dict | None, suite: dict | None) -> str:
+    """Bytes."""
+    if not peers or not peers.get("memory"):
+        return MISSING
+    rows = [
+        [
+            result["net"],
+            sum(result["peak"]["needed"].values()) / 1e6,
+            result["peak"]["traced"] / 1e6,
+            f"{result['over']:+.1%}",
+            f"{result['over_strict']:+.1%}",
+            result["allocated"]["transient"],
+        ]
+        for result in peers["memory"]
+    ]
+    return table(["net", "needed, MB", "peak, MB", "more", "more, dZ and dA not counted as needed", "a warm step, bytes"], rows)
+
+
+def kernels(peers: dict | None, suite: dict | None) -> str:
+    """Each op at its largest size in float32: what the kernels gain over the definition."""
+    if suite is None:
+        return MISSING
+    groups: dict[str, dict[str, dict]] = {}
+    for entry in suite["benchmarks"]:
+        op, _, size = entry["table"].partition(", ")
+        if size.endswith("float32") and "products" not in op and "epoch" not in op and "," in entry["row"]:
+            groups.setdefault(op, {}).setdefault(size, {})[entry["row"]] = entry["median"]
+    rows = []
+    for op, sizes in groups.items():
+        size = list(sizes)[-1]
+        found = sizes[size]
+        times = [found.get(f"cpu, {engine}") for engine in ("definitions", "NumPy", "Numba")]
+        if times[0]:
+            gains = [times[0] / time if time else None for time in times[1:]]
+            rows.append([op, size.removesuffix(", float32"), *(time and 1e3 * time for time in times), *gains])
+    head = ["op, float32", "size", "definition, ms", "NumPy, ms", "Numba, ms", "gain, NumPy", "gain, Numba"]
+    return table(head, rows) if rows else MISSING
+
+
+def figures(peers: dict | None, suite: dict | None) -> str:
+    """Time per sample over m and over n, with the floor."""
+    entries = [entry for entry in suite["benchmarks"] if "what" in entry and entry["dtype"] == "float32"] if suite else []
+    if not entries:
+        return MISSING
+    from figures import over
+
+    lines = []
+    for axis, other, name in (("m", "n", "batch size"), ("n", "m", "width of the layers")):
+        path = PAGE.parent / f"time-per-sample-over-{axis}.svg"
+        over(entries, axis, other, path)
+        lines.append(f"![time per sample over the {name}]({path.name})")
+    return "\n\n".join(lines)
+
+
+BLOCKS = {
+    "made-on": made_on, "promises": promises, "left-out": left_out, "steps": steps, "products": products,
+    "softmax": softmax, "others": others, "memory": memory, "kernels": kernels, "figures": figures,
+}  # fmt: skip
+
+
+def gpu_page(peers: dict | None) -> str:
+    """The GPU's table, or that there is none."""
+    if peers is None:
+        return MISSING
+    parts = [made_on(peers, None), steps(peers, None), promises(peers, None), softmax_gpu(peers)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def softmax_gpu(peers: dict) -> str:
+    """The worst sizes are in the table above; here is the grid."""
+    rows = [
+        [f"{r['C']}, {r['m']}", *(r.get(key, [None])[0] for key in ("over_torch", "of_copy", "loss_of_copy"))]
+        for r in peers.get("softmax", [])
+    ]
+    return table(["softmax C, m", "over torch", "of a copy", "loss and dZ, of a copy"], rows) if rows else ""
+
+
+def fill(text: str, peers: dict | None, suite: dict | None, gpu: dict | None) -> str:
+    """The page with its marked parts made anew. Raises KeyError for a marker that nothing belongs to."""
+
+    def made(match: re.Match) -> str:
+        block = gpu_page(gpu) if match[2] == "gpu" else BLOCKS[match[2]](peers, suite)
+        return f"{match[1]}\n{block}\n\n{match[3]}"
+
+    return MARKED.sub(made, text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="performance.py", description=__doc__.split(":")[0])
+    for kind in ("peers", "suite", "gpu"):
+        parser.add_argument(f"--{kind}", type=Path, help="a result file; default: the newest full one in bench/results")
+    given = parser.parse_args(arguments)
+    wanted = {"peers": ("peers", "cpu"), "suite": ("suite", "cpu"), "gpu": ("peers", "gpu")}
+    found = {
+        name: results.read(path) if (path := getattr(given, name)) else results.latest(*what)
+        for name, what in wanted.items()
+    }
+    PAGE.write_text(fill(PAGE.read_text(), found["peers"], found["suite"], found["gpu"]))
+    told = [f"{name}: {result['machine']['date'] if result else 'none'}" for name, result in found.items()]
+    print(f"written: {PAGE.name} ({', '.join(told)})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

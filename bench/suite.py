@@ -1,0 +1,72 @@
+"""The benchmark suite: runs it, prints a table for each size with the devices as rows, saves it, and compares it with
+the earlier run on this kind of machine: `python bench/suite.py [--quick] [--mnist FILE.npz] [-- options of pytest]`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from compare import comparison
+from harness import BENCH, RESULTS, machine, results
+from tables import suite_tables
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="suite.py", description=__doc__.split(":")[0])
+    parser.add_argument("--quick", action="store_true", help="a small grid; ends within two minutes")
+    parser.add_argument("--mnist", type=Path, metavar="FILE.npz", help="x_train and y_train, for the epoch of MNIST")
+    parser.add_argument("--compare", type=Path, metavar="FILE.json", help="default: the file this run replaces")
+    parser.add_argument("--out", type=Path, help="the result file; default: bench/results, named by the machine's kind")
+    given, pytest_options = parser.parse_known_args(arguments)
+    found = machine.describe(machine.cores())
+    name = results.name("suite", "cpu", machine.slug(found["cpu"], found["threads"]), given.quick)
+    path = given.out or RESULTS / name
+    earlier = results.read(given.compare or path) if (given.compare or path).exists() else None
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw.json"
+        status = run_pytest(raw, given, pytest_options)
+        if status not in (0, 1) or not raw.exists() or not raw.stat().st_size:
+            return status or 1
+        benchmarks = json.loads(raw.read_text())["benchmarks"]
+    result = slim(benchmarks, given.quick, found)
+    print(suite_tables(result))
+    results.write(path, result)
+    if earlier is not None:
+        print(comparison(earlier, result))
+    print(f"written: {path.name}, {len(benchmarks)} benchmarks")
+    return status
+
+
+def run_pytest(raw: Path, given: argparse.Namespace, options: list[str]) -> int:
+    """The exit status of pytest on this folder."""
+    command = [sys.executable, "-m", "pytest", str(BENCH), f"--ignore={BENCH / 'peers'}", "--benchmark-only", "-q"]
+    command += [f"--benchmark-json={raw}", "--benchmark-quiet", "-r", "fE", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    command += ["--quick"] * given.quick + ([f"--mnist={given.mnist}"] if given.mnist else [])
+    options = [option for option in options if option != "--"]
+    return subprocess.run([*command, *options], env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""}).returncode
+
+
+def slim(benchmarks: list[dict], quick: bool, found: dict) -> dict:
+    """What pytest-benchmark wrote without what is the same in all: that is said once."""
+    rows, common = [], {}
+    for benchmark in benchmarks:
+        extra, stats = benchmark["extra_info"], benchmark["stats"]
+        common |= {key: extra.pop(key) for key in ("threads", "blas", "versions") if key in extra}
+        times = {key: stats[key] for key in ("median", "min", "max", "iqr", "rounds")}
+        rows.append({"name": benchmark["name"], **extra, **times})
+    return {
+        "schema": results.SCHEMA,
+        "kind": "suite",
+        "device": "cpu",
+        "quick": quick,
+        "machine": found | common,
+        "benchmarks": rows,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""A plot on two logarithmic axes, as SVG. Colours are the page's: `s0`, `s1`, ... name them."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 344, 264
+TOP, BOTTOM, LEFT = 30, 46, 58
+CHARACTER, LINE = 6.6, 13  # of a label, in pixels
+MOST_TICKS = 8
+COLOURS = 6
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mark, and what it says when it is pointed at."""
+
+    x: float
+    y: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points joined in the order of x. `label` stands at its right end. Without marks it is a line to compare with."""
+
+    points: tuple[Point, ...]
+    colour: int
+    shape: int
+    dashed: bool = False
+    marks: bool = True
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A dashed line across the plot."""
+
+    y: float
+    colour: int
+    label: str
+
+
+def steps(low: float, high: float, digits: Iterable[int] = (1, 2, 5)) -> list[float]:
+    """The numbers 1, 2, 5, 10, ... from low to high, within rounding."""
+    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    found = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
+    return [x for x in found if low * (1 - 1e-9) <= x <= high * (1 + 1e-9)]
+
+
+def bounds(values: Sequence[float]) -> tuple[float, float]:
+    """The nearest of 1, 2, 5, 10, ... below and above all values, two different ones."""
+    low = steps(min(values) / 10, min(values))[-1]
+    high = steps(max(values), max(values) * 10)[0]
+    return (low, high) if low < high else (steps(low / 10, low * 0.99)[-1], steps(high * 1.01, high * 10)[0])
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """At 1, 2, 5; at the powers of ten where that is too many, then at every second power, and so on."""
+    found, skip = steps(low, high), 1
+    while len(found) > MOST_TICKS:
+        found = steps(low, high, (1,))[::skip]
+        skip += 1
+    return found
+
+
+def size_ticks(values: Sequence[float], place: Callable[[float], float]) -> list[float]:
+    """The values themselves where they are powers of two, else 1, 2, 5; without those that would touch the last."""
+    binary = all(math.log2(x).is_integer() for x in values)
+    kept: list[float] = []
+    for x in sorted(set(values)) if binary else steps(min(values), max(values)) or sorted(set(values)):
+        if not kept or place(x) - place(kept[-1]) > CHARACTER * (len(f"{x:g}") + len(f"{kept[-1]:g}")) / 2 + 8:
+            kept.append(x)
+    return kept
+
+
+def apart(heights: Sequence[float], low: float, high: float) -> list[float]:
+    """The heights moved so that labels there do not touch, and stay between low and high as far as there is room."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    placed = list(heights)
+    floor = low
+    for i in order:
+        placed[i] = max(placed[i], floor)
+        floor = placed[i] + LINE
+    ceiling = high
+    for i in reversed(order):
+        placed[i] = min(placed[i], ceiling)
+        ceiling = placed[i] - LINE
+    return placed
+
+
+def mark(colour: int, shape: int, x: float, y: float, note: str = "") -> str:
+    """One of several shapes, so that colour is not all there is to tell lines apart."""
+    r = 3.6
+    corners = (
+        None,
+        ((-r, -r), (r, -r), (r, r), (-r, r)),
+        ((0, -r - 1), (r + 1, r), (-r - 1, r)),
+        ((0, -r - 1.4), (r + 1.4, 0), (0, r + 1.4), (-r - 1.4, 0)),
+        ((0, r + 1), (r + 1, -r), (-r - 1, -r)),
+        ((-r - 1, -1.6), (r + 1, -1.6), (r + 1, 1.6), (-r - 1, 1.6)),
+    )[shape % COLOURS]
+    title = f"<title>{escape(note)}</title>" if note else ""
+    if corners is None:
+        return f'<circle class="f{colour}" cx="{x:.1f}" cy="{y:.1f}" r="{r}">{title}</circle>'
+    path = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
+    return f'<polygon class="f{colour}" points="{path}">{title}</polygon>'
+
+
+def panel(
+    title: str,
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float],
+    y_text: Callable[[float], str],
+    levels: Sequence[Level] = (),
+    note: str = "",
+) -> str:
+    """The plot as an <svg>. `y_range` comes from `bounds`, so that panels side by side can share it."""
+    right = WIDTH - (14 + CHARACTER * max((len(line.label) for line in lines), default=0))
+    xs = [point.x for line in lines for point in line.points]
+    x_low, x_high = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) / 2, max(xs) * 2)
+    x_place = _scale(x_low, x_high, LEFT + 10, right - 10)
+    y_place = _scale(*y_range, HEIGHT - BOTTOM, TOP)
+    parts = [
+        f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>',
+        f'<text class="tick" x="{LEFT - 7}" y="16" text-anchor="end">{escape(y_label)}</text>',
+    ]
+    if note:
+        parts.append(f'<text class="tick" x="{WIDTH - 14}" y="16" text-anchor="end">{escape(note)}</text>')
+    for y in ticks(*y_range):
+        parts.append(f'<path class="grid" d="M{LEFT} {y_place(y):.1f}H{right:.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{LEFT - 7}" y="{y_place(y) + 4:.1f}" text-anchor="end">{escape(y_text(y))}</text>'
+        )
+    parts.append(f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{right:.1f}"/>')
+    for x in size_ticks(xs, x_place):
+        parts.append(f'<path class="axis" d="M{x_place(x):.1f} {HEIGHT - BOTTOM}v5"/>')
+        parts.append(
+            f'<text class="tick" x="{x_place(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{x:g}</text>'
+        )
+    middle = (LEFT + right) / 2
+    parts.append(f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
+    for level in levels:
+        parts.append(f'<path class="line s{level.colour} dashed" d="M{LEFT} {y_place(level.y):.1f}H{right:.1f}"/>')
+    for level, y in zip(levels, apart([y_place(level.y) - 5 for level in levels], TOP, HEIGHT - BOTTOM), strict=True):
+        parts.append(f'<text class="tick t{level.colour}" x="{LEFT + 6}" y="{y:.1f}">{escape(level.label)}</text>')
+    for line in lines:
+        places = [(x_place(p.x), y_place(p.y), p) for p in line.points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
+        parts.append(f'<polyline class="line s{line.colour}{" dashed" if line.dashed else ""}" points="{path}"/>')
+        if line.marks:
+            parts += [mark(line.colour, line.shape, x, y, p.note) for x, y, p in places]
+    named = [line for line in lines if line.label]
+    ends = apart([y_place(line.points[-1].y) + 4 for line in named], TOP, HEIGHT - BOTTOM)
+    for line, y in zip(named, ends, strict=True):
+        x = x_place(line.points[-1].x) + 9
+        parts.append(f'<text class="tick t{line.colour}" x="{x:.1f}" y="{y:.1f}">{escape(line.label)}</text>')
+    about = escape(f"{title}: {y_label} against {x_label}", quote=True)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{about}" xmlns="http://www.w3.org/2000/svg">'
+        + "".join(parts)
+        + "</svg>"
+    )
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    a, b = math.log(low), math.log(high)
+    return lambda value: start + (math.log(value) - a) / (b - a) * (end - start)

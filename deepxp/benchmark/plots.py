@@ -1,0 +1,156 @@
+"""The figures of the report: panels side by side with one scale, and a legend above them."""
+
+from collections.abc import Sequence
+from html import escape
+
+from deepxp.benchmark.axes import COLOURS, Level, Line, Point, bounds, mark, panel
+from deepxp.benchmark.crossover import phrase
+from deepxp.benchmark.measure import PRODUCTS
+from deepxp.benchmark.results import Measured, Results, Row
+from deepxp.benchmark.tables import UNITS, duration, number
+
+Labelled = tuple[int | None, bool, str]
+"""An entry of a legend: the colour, whether the line is dashed, and its name."""
+
+
+def colours(results: Results) -> dict[str, int]:
+    """What a device runs by default first: the CPU and the first GPU have the same colours in every report."""
+    rows = sorted(results.contenders, key=lambda row: (not row.default, row.device != "cpu"))
+    return {row.name: i % COLOURS for i, row in enumerate(rows)}
+
+
+def time_per_sample(results: Results) -> str:
+    """Time per sample of a training step against m, a panel for each n."""
+    colour, panels = colours(results), []
+    moved = [row for row in results.contenders if row.device != "cpu"]
+    for n in results.settings.n:
+        lines = [_times(results, row, n, colour[row.name], transfer=False) for row in results.contenders]
+        lines += [_times(results, row, n, colour[row.name], transfer=True) for row in moved]
+        panels.append((n, [line for line in lines if line.points]))
+    values = [point.y for _, lines in panels for line in lines for point in line.points]
+    entries = _entries(results.contenders, colour)
+    if moved:
+        entries.append((None, True, "with the transfer of the batch"))
+    return _figure(
+        entries,
+        [
+            panel(f"n = {n}", lines, "m, samples in a batch", "per sample", bounds(values), _seconds, (), _note(results, n))
+            for n, lines in panels
+            if lines
+        ],
+    )
+
+
+def _seconds(value: float) -> str:
+    """A tick: `50 µs`."""
+    unit, name = next(((u, name) for u, name in UNITS if value >= u * (1 - 1e-9)), UNITS[-1])
+    return f"{value / unit:g} {name}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.15g}"
+
+
+def transposed(product: str) -> str:
+    """`dZ A^T` with a small T."""
+    return product.replace("^T", "ᵀ")
+
+
+def _times(results: Results, row: Row, n: int, colour: int, *, transfer: bool) -> Line:
+    points = []
+    for m in sorted(results.settings.m):
+        cell = results.cell(m, n, row.name)
+        seconds = cell and cell.seconds("step", transfer=transfer)
+        if seconds:
+            with_it = " with the transfer" if transfer else ""
+            points.append(Point(m, seconds / m, f"{row.name}, m = {m}, n = {n}: {duration(seconds / m)} a sample{with_it}"))
+    return Line(tuple(points), colour, colour, dashed=transfer)
+
+
+def _note(results: Results, n: int) -> str:
+    found = [c for c in results.crossovers if (c.item, c.n, c.transfer) == ("step", n, True)]
+    return f"{found[0].device} faster {phrase(found[0])}" if found and len(phrase(found[0])) < 26 else ""
+
+
+def products(results: Results) -> str:
+    """GFLOP/s against m, a panel for each product, a line for each n, and the peak of each device."""
+    colour = colours(results)
+    rows = [row for row in results.contenders if row.default]
+    peaks = [
+        Level(row.peak.gflops, colour[row.name], f"peak {number(row.peak.gflops)}") for row in rows if row.peak
+    ]
+    panels = []
+    for product in PRODUCTS:
+        lines = [
+            _rates(results, row, n, product, colour[row.name], shape, f"n = {n}")
+            for row in rows
+            for shape, n in enumerate(results.settings.n)
+        ]
+        panels.append((product, [line for line in lines if line.points]))
+    values = [point.y for _, lines in panels for line in lines for point in line.points] + [p.y for p in peaks]
+    return _figure(
+        [*_entries(rows, colour), (None, True, "the largest square product")],
+        [
+            panel(transposed(product), lines, "m, samples in a batch", "GFLOP/s", bounds(values), _plain, peaks)
+            for product, lines in panels
+            if lines
+        ],
+    )
+
+
+def bandwidth(results: Results) -> str:
+    """GB/s of softmax against m, a panel for each n, and those of a copy of the same array."""
+    colour, panels = colours(results), []
+    copying = [row for row in results.contenders if row.default]
+    for n in results.settings.n:
+        lines = [_rates(results, row, n, "copy", colour[row.name], 0, copy=True) for row in copying]
+        lines += [_rates(results, row, n, "softmax", colour[row.name], colour[row.name]) for row in results.contenders]
+        panels.append((n, [line for line in lines if line.points]))
+    values = [point.y for _, lines in panels for line in lines for point in line.points]
+    return _figure(
+        [*_entries(results.contenders, colour), (None, True, "a plain copy of the same array")],
+        [
+            panel(f"n = {n}", lines, "m, samples in a batch", "GB/s", bounds(values), _plain)
+            for n, lines in panels
+            if lines
+        ],
+    )
+
+
+def _rates(results: Results, row: Row, n: int, item: str, colour: int, shape: int, label: str = "", *, copy: bool = False) -> Line:
+    points = []
+    for m in sorted(results.settings.m):
+        cell = results.cell(m, n, row.name)
+        measured = cell.items.get(item) if cell else None
+        if measured:
+            rate, unit = _rate(measured)
+            points.append(Point(m, rate, f"{item} on {row.name}, m = {m}, n = {n}: {number(rate)} {unit}"))
+    return Line(tuple(points), colour, shape, dashed=copy, marks=not copy, label=label)
+
+
+def _rate(measured: Measured) -> tuple[float, str]:
+    if measured.gflops is not None:
+        return measured.gflops, "GFLOP/s"
+    assert measured.gb_per_second is not None
+    return measured.gb_per_second, "GB/s"
+
+
+def _entries(rows: Sequence[Row], colour: dict[str, int]) -> list[Labelled]:
+    return [(colour[row.name], False, row.name) for row in rows]
+
+
+def _figure(entries: Sequence[Labelled], panels: Sequence[str]) -> str:
+    if not panels:
+        return "<p>Nothing was measured within the time limit.</p>"
+    return (
+        '<ul class="legend">'
+        + "".join(f"<li>{_swatch(colour, dashed)}{escape(name)}</li>" for colour, dashed, name in entries)
+        + f'</ul><div class="panels">{"".join(panels)}</div>'
+    )
+
+
+def _swatch(colour: int | None, dashed: bool) -> str:
+    kind = "plain" if colour is None else f"s{colour}"
+    line = f'<path class="line {kind}{" dashed" if dashed else ""}" d="M1 7H33"/>'
+    shape = "" if colour is None else mark(colour, colour, 17, 7)
+    return f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true" xmlns="http://www.w3.org/2000/svg">{line}{shape}</svg>'

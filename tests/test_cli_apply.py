@@ -1,0 +1,223 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deepxp
+from deepxp.cli import main
+from deepxp.cli.apply import confusion
+
+NAMES = ("ant", "bee, the", "cat")
+SHORT = ("--epochs", "10", "--batch-size", "16", "--device", "cpu", "-q")
+
+
+def blobs(classes=3, m=90, n=4):
+    random = np.random.default_rng(7)
+    y = np.arange(m) % classes
+    return random.standard_normal((m, n)) + 4 * random.standard_normal((classes, n))[y], y
+
+
+def table(path, X, labels=None):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"x{j}" for j in range(X.shape[1])), *(["kind"] if labels is not None else [])])
+        writer.writerows(X.tolist() if labels is None else [[*x, k] for x, k in zip(X.tolist(), labels, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with data and a model of each kind."""
+    folder = tmp_path_factory.mktemp("apply")
+    X, y = blobs()
+    named = np.array(NAMES)[y]
+    table(folder / "named.csv", X, named)
+    table(folder / "bare.csv", X)
+    table(folder / "new.csv", X[:4], ["ant", "dog", "cat", "ant"])
+    table(folder / "wide.csv", np.hstack([X, X]), named)
+    np.savez(folder / "two.npz", X=X, y=(y > 0).astype(int))
+    np.savez(folder / "numbers.npz", X=X, y=X @ [1.0, 2.0, -1.0, 0.5])
+    np.savez(folder / "labels.npz", X=X, y=(X[:, :2] > 0).astype(int))
+    np.savez(folder / "parts.npz", x_train=X[:60], y_train=y[:60], x_test=X[60:], y_test=y[60:])
+    for name in ("named.csv", "two.npz", "numbers.npz", "labels.npz"):
+        assert main(["train", str(folder / name), *SHORT, "--out", str(folder / name.split(".")[0])]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _there(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+
+
+def run(capsys, *argv):
+    code = main([*argv])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    return out
+
+
+def fails(capsys, *argv):
+    code = main([*argv])
+    out, err = capsys.readouterr()
+    assert code > 0
+    assert out == ""
+    assert err.startswith("deepxp: error: ") and err.count("\n") == 1
+    return err
+
+
+def model(name):
+    return f"{name}/model.safetensors"
+
+
+def test_evaluate(capsys):
+    out = run(capsys, "evaluate", model("named"), "named.csv", "--device", "cpu")
+    assert "named.csv: 90 samples" in out
+    assert "accuracy" in out
+    matrix = out[out.index("true ") :].splitlines()
+    assert matrix[1].split("  ")[-1].strip() == "cat"
+    assert matrix[3].startswith("bee, the ")
+
+
+def test_evaluate_as_json_is_what_the_library_says(capsys):
+    assert main(["evaluate", model("named"), "named.csv", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    X, y = blobs()
+    net = deepxp.load(model("named"), "cpu")
+    assert result["metrics"] == deepxp.evaluate(net, X.T, y)
+    assert result["samples"] == 90
+    assert result["classes"] == list(NAMES)
+    assert np.array(result["confusion_matrix"]).sum(axis=1).tolist() == [30, 30, 30]
+
+
+def test_evaluate_repeats_the_metrics_of_train_on_the_digits(capsys):
+    assert main(["train", "--hidden", "16", "--seed", "5", "--device", "cpu", "--json", "--out", "again"]) == 0
+    trained = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert main(["evaluate", trained["model"], "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["samples"] == 359
+    assert result["metrics"] == pytest.approx(trained["test"], rel=1e-6)
+
+
+def test_classes_are_matched_by_name_not_by_order(capsys):
+    X, y = blobs()
+    only = y != 0  # "ant" does not occur: sorted, "bee, the" would be class 0
+    table("some.csv", X[only], np.array(NAMES)[y[only]])
+    assert main(["evaluate", model("named"), "some.csv", "--json"]) == 0
+    matrix = np.array(json.loads(capsys.readouterr().out.splitlines()[-1])["confusion_matrix"])
+    assert matrix.sum(axis=1).tolist() == [0, 30, 30]
+    assert np.trace(matrix) > 50
+
+
+def test_a_label_that_was_not_seen_in_training(capsys):
+    err = fails(capsys, "evaluate", model("named"), "new.csv")
+    assert "new.csv:3" in err
+    assert "'dog' is not a class of this model; those are ant, bee, the, cat" in err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_features_that_do_not_match(capsys, command):
+    err = fails(capsys, command, model("named"), "wide.csv")
+    assert "has 8 features per row, but 4 are expected by named/model.safetensors" in err
+
+
+def test_a_model_that_does_not_take_the_digits(capsys):
+    assert "the digits have 64 features per row, but 4 are expected" in fails(capsys, "evaluate", model("named"))
+
+
+def test_evaluate_needs_targets(capsys):
+    assert "bare.csv: has no targets" in fails(capsys, "evaluate", model("named"), "bare.csv")
+
+
+def test_the_test_part_of_a_file(capsys):
+    err = fails(capsys, "evaluate", model("named"), "parts.npz")
+    assert "test part, row 1: 0 is not a class of this model" in err
+    assert run(capsys, "predict", model("named"), "parts.npz").count("\n") == 30
+
+
+def test_predict_with_and_without_the_target_column(capsys):
+    with_target = run(capsys, "predict", model("named"), "named.csv", "--device", "cpu")
+    assert run(capsys, "predict", model("named"), "bare.csv") == with_target
+    said = [row[0] for row in csv.reader(io.StringIO(with_target))]
+    X, _ = blobs()
+    net = deepxp.load(model("named"), "cpu")
+    assert said == [NAMES[k] for k in net.predict(X.T)]
+
+
+def test_predict_ignores_labels_that_are_not_known(capsys):
+    assert run(capsys, "predict", model("named"), "new.csv").count("\n") == 4
+
+
+def test_predict_to_a_file(capsys):
+    out = run(capsys, "predict", model("named"), "bare.csv", "--proba")
+    assert run(capsys, "predict", model("named"), "bare.csv", "--proba", "--out", "said.csv") == ""
+    assert Path("said.csv").read_text(encoding="utf-8") == out
+    assert "cannot be written" in fails(capsys, "predict", model("named"), "bare.csv", "--out", "nowhere/said.csv")
+
+
+def test_probabilities(capsys):
+    rows = list(csv.reader(io.StringIO(run(capsys, "predict", model("named"), "bare.csv", "--proba"))))
+    assert rows[0] == ["prediction", *NAMES]
+    probabilities = np.array([row[1:] for row in rows[1:]], dtype=float)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert [row[0] for row in rows[1:]] == [NAMES[k] for k in probabilities.argmax(axis=1)]
+
+
+def test_probabilities_of_two_classes(capsys):
+    rows = list(csv.reader(io.StringIO(run(capsys, "predict", model("two"), "two.npz", "--proba"))))
+    assert rows[0] == ["prediction", "0", "1"]
+    for said, no, yes in rows[1:]:
+        assert float(no) + float(yes) == pytest.approx(1, rel=1e-5)
+        assert said == ("1" if float(yes) >= 0.5 else "0")
+
+
+def test_several_labels_at_once(capsys):
+    rows = list(csv.reader(io.StringIO(run(capsys, "predict", model("labels"), "labels.npz", "--proba"))))
+    assert rows[0] == ["prediction 0", "prediction 1", "0", "1"]
+    assert len(rows) == 91
+    out = run(capsys, "evaluate", model("labels"), "labels.npz")
+    assert "accuracy" in out
+    assert "predicted" not in out
+
+
+def test_numbers(capsys):
+    said = run(capsys, "predict", model("numbers"), "numbers.npz").split()
+    X, _ = blobs()
+    net = deepxp.load(model("numbers"), "cpu")
+    np.testing.assert_array_equal(np.array(said, dtype=np.float32), net.predict(X.T))
+    assert "r2" in run(capsys, "evaluate", model("numbers"), "numbers.npz")
+    assert "they have no probabilities" in fails(capsys, "predict", model("numbers"), "numbers.npz", "--proba")
+
+
+def test_predict_as_json(capsys):
+    result = json.loads(run(capsys, "predict", model("named"), "new.csv", "--json", "--proba"))
+    assert len(result["predictions"]) == len(result["probabilities"]) == result["samples"] == 4
+    assert set(result["predictions"]) <= set(NAMES)
+    numbers = json.loads(run(capsys, "predict", model("numbers"), "numbers.npz", "--json"))
+    assert all(isinstance(value, float) for value in numbers["predictions"])
+    written = json.loads(run(capsys, "predict", model("named"), "new.csv", "--json", "--out", "x.csv"))
+    assert written["out"] == "x.csv"
+    assert "predictions" not in written
+
+
+def test_a_file_that_is_no_model(capsys):
+    assert "named.csv" in fails(capsys, "evaluate", "named.csv", "named.csv")
+    assert "nowhere" in fails(capsys, "predict", "nowhere", "named.csv")
+
+
+def test_the_confusion_matrix_in_columns():
+    lines = list(confusion(np.array([[5, 0], [12, 100]]), ("a", "a very long name")))
+    assert lines == [
+        "true           predicted",
+        "                a  a very long…",
+        "a               5             .",
+        "a very long…   12           100",
+    ]
+
+
+def test_of_many_classes_the_most_frequent_confusions():
+    matrix = np.diag(np.full(50, 9))
+    matrix[3, 7], matrix[8, 1] = 4, 6
+    lines = list(confusion(matrix, tuple(f"k{i}" for i in range(50))))
+    assert [line.split() for line in lines[1:]] == [["6", "k8", "as", "k1"], ["4", "k3", "as", "k7"]]

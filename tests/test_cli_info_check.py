@@ -1,0 +1,145 @@
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cupy_double import install
+
+import deepxp
+from deepxp.cli import check, main
+from deepxp.devices import Device
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.safetensors"
+    scaler = deepxp.data.Scaler.fit(np.arange(12.0).reshape(4, 3))
+    deepxp.Network((3, 5, 2), "tanh", scaler=scaler, classes=("no", "yes"), backend="cpu").save(path)
+    return str(path)
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for line in (f"deepxp      {deepxp.__version__}\n", f"numpy       {np.__version__}\n", "cpu         usable: "):
+        assert line in out
+    assert "blas " in out and "optional " in out
+
+
+def test_info_names_reason_and_fix_of_a_device(capsys, monkeypatch):
+    unusable = Device("gpu", False, "a GPU", "It is out.", "Buy one")
+    monkeypatch.setattr("deepxp.cli.info.devices", lambda: (Device("cpu", True, "a CPU"), unusable))
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "gpu         not usable: a GPU\n            It is out.\n            to fix it: Buy one\n" in out
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["devices"][1]["reason"] == "It is out."
+
+
+def test_info_without_threadpoolctl(capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "threadpoolctl", None)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    assert main(["info"]) == 0
+    assert "OPENBLAS_NUM_THREADS=3" in capsys.readouterr().out
+
+
+def test_info_of_a_model(capsys, model):
+    assert main(["info", model, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["model"]
+    assert found["sizes"] == [3, 5, 2]
+    assert found["hidden"] == ["tanh"]
+    assert found["parameters"] == 5 * 4 + 2 * 6
+    assert found["classes"] == ["no", "yes"]
+    assert found["scaler"] == "standard"
+    assert found["sha256"] == hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    assert main(["info", model]) == 0
+    assert "parameters  32\n" in capsys.readouterr().out
+
+
+def test_info_of_what_is_no_model(capsys, tmp_path):
+    (tmp_path / "x").write_text("no model")
+    assert main(["info", str(tmp_path / "x")]) == 1
+    assert capsys.readouterr().err.startswith("deepxp: error: ")
+
+
+@pytest.fixture
+def cpu_only(monkeypatch):
+    gpu = Device("gpu", False, "", "It is out.", "Buy one")
+    monkeypatch.setattr("deepxp.cli.check.devices", lambda: (Device("cpu", True, ""), gpu))
+
+
+@pytest.mark.usefixtures("cpu_only")
+def test_check_of_the_network_that_train_would_start_from(capsys):
+    assert main(["check", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "64-256-128-10, relu, softmax-cross-entropy, float32: 50,826 parameters" in out
+    assert "the gradient is right" in out
+    assert "only the cpu is usable here" in out
+    assert "It is out." in out
+
+
+@pytest.mark.usefixtures("cpu_only")
+@pytest.mark.parametrize(
+    "options", [["--hidden", "none"], ["--hidden", "5", "--activation", "gelu", "--dropout", "0.2"]]
+)
+def test_check_of_other_shapes(capsys, options):
+    assert main(["check", "--device", "cpu", *options]) == 0
+    assert capsys.readouterr().out.count(" ok ") == (4 if "5" in options else 2)
+
+
+@pytest.mark.usefixtures("cpu_only")
+@pytest.mark.parametrize(
+    ("sizes", "loss"),
+    [((3, 4, 2), "softmax-cross-entropy"), ((3, 1), "sigmoid-cross-entropy"), ((3, 2), "squared-error")],
+)
+def test_check_of_a_model_on_random_numbers(capsys, tmp_path, sizes, loss):
+    deepxp.Network(sizes, loss=loss, backend="cpu").save(tmp_path / "model")
+    assert main(["check", str(tmp_path / "model"), "--device", "cpu"]) == 0
+    assert "16 samples of random numbers" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("cpu_only")
+def test_check_of_a_model_on_data(capsys, model, tmp_path):
+    np.savez(tmp_path / "data.npz", X=np.random.default_rng(0).random((40, 3)), y=np.array(["no", "yes"] * 20))
+    assert main(["check", model, "--data", str(tmp_path / "data.npz"), "--device", "cpu"]) == 0
+    assert "data.npz" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("cpu_only")
+def test_check_finds_a_wrong_gradient(capsys, monkeypatch):
+    right = check.gradcheck
+
+    def wrong(net, X, y):
+        found = right(net, X, y)
+        return replace(found, blocks=(replace(found.blocks[0], error=0.1), *found.blocks[1:]))
+
+    monkeypatch.setattr("deepxp.cli.check.gradcheck", wrong)
+    assert main(["check", "--hidden", "4", "--device", "cpu"]) == 1
+    assert "THE GRADIENT IS WRONG" in capsys.readouterr().out
+
+
+def test_check_compares_the_devices(capsys, monkeypatch):
+    install(monkeypatch)
+    assert main(["check", "--hidden", "6"]) == 0
+    out = capsys.readouterr().out
+    assert "device      gpu:0: a usable GPU" in out
+    assert "cpu and gpu:0 agree" in out
+    for quantity in ("Z[1]", "A[2]", "dA[1]", "dZ[2]", "dW[1]", "db[2]"):
+        assert f"\n{quantity}" in out
+
+
+def test_check_finds_devices_that_differ(capsys, monkeypatch):
+    from deepxp.agreement import compare
+
+    def differing(net, other, X, y):
+        found = compare(net, other, X, y)
+        wrong = [replace(d, other_error=1.0) if (d.quantity, d.layer) == ("dZ", 2) else d for d in found.differences]
+        return replace(found, differences=tuple(wrong))
+
+    install(monkeypatch)
+    monkeypatch.setattr("deepxp.agreement.compare", differing)
+    assert main(["check", "--hidden", "6", "--device", "cpu"]) == 1
+    assert "CPU AND GPU:0 DIFFER, first in dZ of layer 2" in capsys.readouterr().out

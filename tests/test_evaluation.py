@@ -1,0 +1,138 @@
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import deepxp as dx
+from deepxp.evaluation import Evaluation
+
+
+def network(sizes, loss, **options):
+    return dx.Network(sizes, "tanh", loss, **{"backend": "cpu", "dtype": "float64", "seed": 2} | options)
+
+
+def table(m=24, n=4, seed=0):
+    return np.random.default_rng(seed).standard_normal((m, n))
+
+
+def test_classes():
+    net, X, y = network((4, 6, 3), "softmax-cross-entropy"), table().T, np.arange(24) % 3
+    A, found = net.predict_proba(X), dx.evaluate(net, X, y)
+    assert set(found) == {"loss", "accuracy", "f1"}
+    assert_allclose(found["loss"], -np.log(A[y, np.arange(24)]).mean(), rtol=1e-12)
+    predicted = A.argmax(axis=0)
+    assert_allclose(found["accuracy"], (predicted == y).mean())
+    f1 = [2 * ((predicted == c) & (y == c)).sum() / ((predicted == c).sum() + (y == c).sum()) for c in range(3)]
+    assert_allclose(found["f1"], np.mean(f1))
+
+
+def test_scikit_learn_agrees():
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    net, X, y = network((4, 6, 3), "softmax-cross-entropy"), table(100).T, np.arange(100) % 3
+    found, A = dx.evaluate(net, X, y), net.predict_proba(X)
+    assert_allclose(found["loss"], sklearn.log_loss(y, A.T))
+    assert_allclose(found["accuracy"], sklearn.accuracy_score(y, A.argmax(0)))
+    assert_allclose(found["f1"], sklearn.f1_score(y, A.argmax(0), average="macro", labels=[0, 1, 2]))
+
+
+def test_labels_one_hot_and_probabilities():
+    net, X, y = network((4, 6, 3), "softmax-cross-entropy"), table().T, np.arange(24) % 3
+    by_labels, by_columns = dx.evaluate(net, X, y), dx.evaluate(net, X, np.eye(3)[:, y])
+    assert by_columns == pytest.approx(by_labels, rel=1e-12)
+    soft = 0.9 * np.eye(3)[:, y] + 0.1 / 3
+    found = dx.evaluate(net, X, soft)
+    assert_allclose(found["loss"], -(soft * np.log(net.predict_proba(X))).sum(axis=0).mean(), rtol=1e-12)
+    assert found["accuracy"] == by_labels["accuracy"]
+
+
+def test_two_classes():
+    net, X, y = network((4, 6, 1), "sigmoid-cross-entropy"), table().T, np.arange(24) % 2
+    a, found = net.predict_proba(X)[0], dx.evaluate(net, X, y)
+    assert_allclose(found["loss"], -np.log(np.where(y == 1, a, 1 - a)).mean(), rtol=1e-12)
+    assert_allclose(found["accuracy"], ((a >= 0.5) == y).mean())
+    assert dx.evaluate(net, X, y[None, :].astype(float)) == found
+
+
+def test_several_labels_at_once():
+    net, X = network((4, 6, 3), "sigmoid-cross-entropy"), table().T
+    Y = np.random.default_rng(1).integers(0, 2, (3, 24))
+    A, found = net.predict_proba(X), dx.evaluate(net, X, Y)
+    assert_allclose(found["loss"], -np.log(np.where(Y == 1, A, 1 - A)).sum(axis=0).mean(), rtol=1e-12)
+    assert_allclose(found["accuracy"], ((A >= 0.5) == Y).all(axis=0).mean())
+    tp, wrong = ((A >= 0.5) & (Y == 1)).sum(axis=1), ((A >= 0.5) != Y).sum(axis=1)
+    assert_allclose(found["f1"], (2 * tp / (2 * tp + wrong)).mean())
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_numbers(outputs):
+    net, X, Y = network((4, 6, outputs), "squared-error"), table().T, table(24, outputs, seed=1).T
+    A, found = net.predict_proba(X), dx.evaluate(net, X, Y)
+    assert set(found) == {"loss", "r2", "mae", "rmse"}
+    assert_allclose(found["loss"], 0.5 * ((A - Y) ** 2).sum(axis=0).mean(), rtol=1e-12)
+    assert_allclose(found["mae"], np.abs(A - Y).mean(), rtol=1e-12)
+    assert_allclose(found["rmse"], np.sqrt(((A - Y) ** 2).mean(axis=1)).mean(), rtol=1e-12)
+    residual, total = ((A - Y) ** 2).sum(axis=1), ((Y - Y.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    assert_allclose(found["r2"], (1 - residual / total).mean(), rtol=1e-10)
+    if outputs == 1:
+        assert dx.evaluate(net, X, Y[0]) == found
+
+
+def test_a_perfect_network():
+    net = network((2, 2), "softmax-cross-entropy")
+    net.theta[...] = [50.0, 0.0, 0.0, 50.0, 0.0, 0.0]
+    found = dx.evaluate(net, np.eye(2), [0, 1])
+    assert (found["accuracy"], found["f1"]) == (1.0, 1.0)
+    assert found["loss"] < 1e-20
+    assert dx.evaluate(net, np.eye(2), [1, 0])["accuracy"] == 0.0
+
+
+def test_everything_is_a_plain_number():
+    found = dx.evaluate(network((4, 3), "softmax-cross-entropy", dtype="float32"), table().T, np.arange(24) % 3)
+    assert {type(value) for value in found.values()} == {float}
+
+
+def test_the_mean_of_many_float32_losses_is_taken_in_float64():
+    net = network((1, 1), "squared-error", dtype="float32")
+    net.theta[...] = 0.0
+    X, y = np.zeros((1, 200_001)), np.full(200_001, 1.0)
+    y[0] = 1e4
+    assert_allclose(dx.evaluate(net, X, y)["loss"], (0.5e8 + 0.5 * 200_000) / 200_001, rtol=1e-9)
+
+
+def test_nothing_changes_and_nothing_is_dropped():
+    net = network((4, 6, 3), "softmax-cross-entropy", dropout=0.5)
+    before = net.theta.copy()
+    first = dx.evaluate(net, table().T, np.arange(24) % 3)
+    assert dx.evaluate(net, table().T, np.arange(24) % 3) == first
+    assert (net.theta == before).all() and net.epochs == 0
+
+
+def test_data_are_checked_once_and_evaluated_often():
+    net, X, y = network((4, 3), "softmax-cross-entropy"), table().T, np.arange(24) % 3
+    watched = Evaluation.of(net, X, y)
+    assert watched.run(net) == dx.evaluate(net, X, y)
+    net.theta[...] = 0.0
+    assert_allclose(watched.run(net)["loss"], np.log(3), rtol=1e-12)
+    assert np.shares_memory(watched.X, X.base)
+
+
+def test_overflow_is_a_number_and_not_a_warning():
+    net = network((1, 1), "squared-error", dtype="float32")
+    net.theta[...] = 1e30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dx.evaluate(net, np.full((1, 3), 1e5), np.zeros(3))["loss"] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "message"),
+    [
+        (table(), np.arange(24) % 3, dx.ShapeError, r"pass X\.T"),
+        (table().T, np.arange(23) % 3, dx.ShapeError, "each of the 24 samples, got 23"),
+        (table().T, np.arange(24), dx.DataError, "got 3 for sample 4"),
+    ],
+)
+def test_data_that_do_not_fit(X, y, error, message):
+    with pytest.raises(error, match=message):
+        dx.evaluate(network((4, 3), "softmax-cross-entropy"), X, y)

@@ -8,6 +8,7 @@ nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "types", "tests"]
 
+TORCH = "torch==2.13.0"
 DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
 
 
@@ -52,18 +53,18 @@ def gpu(session):
 
 @nox.session(python="3.11")
 def bench(session):
-    """The benchmark suite: `nox -s bench -- --benchmark-autosave`, or any other option of pytest-benchmark."""
-    if not [path for path in Path("bench").rglob("test_*.py") if "peers" not in path.parts]:
-        session.error("bench/ holds no test_*.py: there is no benchmark to run")
-    session.install(".[test,fast]", "pytest-benchmark>=5")
-    session.run("python", "-m", "pytest", "bench", "--ignore=bench/peers", "--benchmark-only", *session.posargs)
+    """The benchmark suite, saved in bench/results and compared with the run before: `nox -s bench [-- --quick]`."""
+    session.install(".[bench,fast]", TORCH)
+    session.run("python", "bench/suite.py", *session.posargs)
 
 
 @nox.session(python="3.11")
 def peers(session):
-    """Parity with other libraries: the same network, data and seed give the same numbers there."""
-    session.install(".[test]", "torch==2.13.0")
-    session.run("python", "-m", "pytest", "bench/peers", "-q", *session.posargs)
+    """deepxp against other libraries: `nox -s peers [-- --quick --mnist FILE.npz]`; parity with them first."""
+    session.install(".[test,bench,fast]", TORCH, "jax>=0.6", "thinc>=9")
+    if list(Path("bench/peers").glob("test_*.py")):
+        session.run("python", "-m", "pytest", "bench/peers", "-q")
+    session.run("python", "bench/peers.py", *session.posargs)
 
 
 @nox.session

@@ -25,8 +25,9 @@ def comparison(old: dict, new: dict) -> str:
         for ratio, first, after in changed
     ]
     head = (
-        f"against {old['machine']['commit']} of {old['machine']['date']}: {len(pairs)} benchmarks in common, the median "
-        f"of now / then is {number(median(ratio for ratio, *_ in ratios))}; {len(rows)} differ by more than {NOTICEABLE}"
+        f"against {old['machine']['commit']} of {old['machine']['date']}: {len(pairs)} benchmarks in common, "
+        f"the median of now / then is {number(median(ratio for ratio, *_ in ratios))}; "
+        f"{len(rows)} differ by more than {NOTICEABLE}"
     )
     return f"{head}\n\n{table(['benchmark', 'then, ms', 'now, ms', 'now / then'], rows)}\n" if rows else f"{head}\n"
 

@@ -31,6 +31,9 @@ def over(entries: list[dict], axis: str, other: str, path: Path) -> None:
                 if points and not (what != "step" and "definitions" in engine):
                     ax.plot(*zip(*points, strict=True), color=colour, label=label, **style)
         ax.set(xscale="log", yscale="log", xlabel=axis, title=f"{other} = {panel}")
+        ticks = sorted({entry[axis] for entry in entries})
+        ax.set_xticks(ticks, labels=[str(tick) for tick in ticks])
+        ax.set_xticks([], minor=True)
         ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("µs per sample")

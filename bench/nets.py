@@ -26,6 +26,12 @@ class Net:
         return f"{'-'.join(map(str, self.sizes))} @ {self.m}"
 
     @property
+    def lr(self) -> float:
+        """The widest nets take smaller steps: at 1e-3 their loss rises at once, and rounding errors with it, until
+        contenders that compute the same thing no longer agree."""
+        return LR if max(self.sizes) <= 1024 else LR / 10
+
+    @property
     def parameters(self) -> int:
         return sum(n * (n_prev + 1) for n_prev, n in pairwise(self.sizes))
 
@@ -48,14 +54,18 @@ GPU_NETS = (*NETS, Net((4096, 4096, 4096, 1000), 8192))
 
 
 def write_task(net: Net, path: Path, seed: int = 0) -> None:
-    """X (batches, m, n[0]), labels y (batches, m), W1, b1, ..., WL, bL in float32.
+    """The learning rate, X (batches, m, n[0]), labels y (batches, m), W1, b1, ..., WL, bL in float32.
 
     Every X occurs in two batches with different labels, so that no net can fit them: the loss stays away from 0, where
     some contenders would meet subnormal numbers, which are slow, and others would not.
     """
     rng = np.random.default_rng(seed)
     half = rng.standard_normal((BATCHES // 2, net.m, net.sizes[0]), dtype=np.float32)
-    arrays = {"X": np.concatenate([half, half]), "y": rng.integers(0, net.sizes[-1], (BATCHES, net.m))}
+    arrays = {
+        "lr": np.array(net.lr),
+        "X": np.concatenate([half, half]),
+        "y": rng.integers(0, net.sizes[-1], (BATCHES, net.m)),
+    }
     for l, (n_prev, n) in enumerate(pairwise(net.sizes), start=1):
         arrays[f"W{l}"] = rng.standard_normal((n, n_prev), dtype=np.float32) * np.float32((2 / n_prev) ** 0.5)
         arrays[f"b{l}"] = np.zeros(n, np.float32)
@@ -70,13 +80,14 @@ class Start:
     y: np.ndarray
     W: Sequence[np.ndarray]
     b: Sequence[np.ndarray]
+    lr: float
 
     @classmethod
     def read(cls, path: str) -> "Start":
         with np.load(path) as file:
             L = sum(name.startswith("W") for name in file.files)
             W, b = [file[f"W{l}"] for l in range(1, L + 1)], [file[f"b{l}"] for l in range(1, L + 1)]
-            return cls(file["X"], file["y"], W, b)
+            return cls(file["X"], file["y"], W, b, float(file["lr"]))
 
     @property
     def sizes(self) -> tuple[int, ...]:

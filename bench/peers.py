@@ -11,9 +11,10 @@ import tempfile
 from pathlib import Path
 
 try:
-    import deepxp  # noqa: F401
+    import deepxp
 except ImportError:  # not installed: the checkout's
     sys.path.append(str(Path(__file__).resolve().parent.parent))
+    import deepxp
 
 from contenders import CONTENDERS
 from harness import RESULTS, machine, results
@@ -31,7 +32,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=machine.cores(), help="of every contender; default: all cores")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas: %(default)s")
     parser.add_argument("--contenders", default="", help="only these, separated by commas")
-    parser.add_argument("--nets", default="", help="only the nets whose name contains one of these, separated by commas")
+    parser.add_argument("--nets", default="", help="only nets whose name contains one of these")
     parser.add_argument("--quick", action="store_true", help="the first nets, a small grid, short rounds")
     parser.add_argument("--rounds", type=int, help="default: 7, or 3 with --quick")
     parser.add_argument("--seconds", type=float, help="that a contender is timed in a round; default: 0.5, or 0.15")
@@ -58,7 +59,15 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     given = options(arguments)
     found = machine.describe(given.threads)
-    print(f"{found['cpu']}, {given.threads} threads, commit {found['commit']}, load {found['load_before']}")
+    if given.device == "gpu":
+        gpus = [device for device in deepxp.devices() if device.name != "cpu"]
+        usable = next((device for device in gpus if device.usable), None)
+        if usable is None:
+            print(f"{gpus[0].reason} To fix it: {gpus[0].fix}", file=sys.stderr)
+            return 1
+        found["gpu"] = usable.description.partition(",")[0]
+    kind = found.get("gpu", found["cpu"])
+    print(f"{kind}, {given.threads} threads, commit {found['commit']}, load {found['load_before']}")
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(
             device=given.device,
@@ -95,7 +104,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{verdicts(rows)}")
     for where, name, reason in setting.skipped:
         print(f"left out of {where}: {name}: {reason}")
-    kind = found.get("gpu") or found["cpu"]
     path = given.out or RESULTS / results.name("peers", given.device, machine.slug(kind, given.threads), given.quick)
     results.write(path, result)
     print(f"written: {path.name}")

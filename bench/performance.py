@@ -26,9 +26,10 @@ def made_on(peers: dict | None, suite: dict | None) -> str:
     for result, command in ((peers, "nox -s peers"), (suite, "nox -s bench")):
         if result is not None:
             found = result["machine"]
+            kind = found.get("gpu", found["cpu"])
             versions = ", ".join(f"{name} {version}" for name, version in sorted(found["versions"].items()))
             lines.append(
-                f"- `{command}`: {found['cpu']}, {found['threads']} threads, commit {found['commit']}, {found['date']}; "
+                f"- `{command}`: {kind}, {found['threads']} threads, commit {found['commit']}, {found['date']}; "
                 f"load of the machine before the run {found['load_before']}; {versions}"
             )
     return "\n".join(lines) or MISSING
@@ -71,7 +72,14 @@ def products(peers: dict | None, suite: dict | None) -> str:
         if ours is not None:
             share = ms["deepxp"] / ours if "deepxp" in ms else None
             rows.append([result["net"], ours, theirs, result["flops"] / ours / 1e6, theirs and theirs / ours, share])
-    head = ["net", "NumPy's BLAS, ms", "PyTorch's, ms", "GFLOP/s", "PyTorch's over NumPy's", "deepxp's step over its own"]
+    head = [
+        "net",
+        "NumPy's BLAS, ms",
+        "PyTorch's, ms",
+        "GFLOP/s",
+        "PyTorch's over NumPy's",
+        "deepxp's step over its own",
+    ]
     return table(head, rows)
 
 
@@ -85,7 +93,15 @@ def softmax(peers: dict | None, suite: dict | None) -> str:
         over, of_copy, loss = (result.get(key, [None])[0] for key in ("over_torch", "of_copy", "loss_of_copy"))
         torch = [ms.get(f"PyTorch eager {axis}") for axis in ("rows", "columns")]
         rows.append([f"{result['C']}, {result['m']}", ms.get("deepxp softmax"), *torch, over, of_copy, loss])
-    head = ["C, m", "deepxp, ms", "torch rows, ms", "torch columns, ms", "over torch", "of a copy", "loss and dZ, of a copy"]
+    head = [
+        "C, m",
+        "deepxp, ms",
+        "torch rows, ms",
+        "torch columns, ms",
+        "over torch",
+        "of a copy",
+        "loss and dZ, of a copy",
+    ]
     return table(head, rows)
 
 
@@ -93,7 +109,9 @@ def others(peers: dict | None, suite: dict | None) -> str:
     """Adam and MNIST."""
     lines = []
     if peers and peers.get("adam"):
-        lines += [[f"Adam, {peers['adam']['size']} parameters", name, median(t)] for name, t in peers["adam"]["ms"].items()]
+        lines += [
+            [f"Adam, {peers['adam']['size']} parameters", name, median(t)] for name, t in peers["adam"]["ms"].items()
+        ]
     if peers and peers.get("mnist"):
         lines += [["an epoch of MNIST", name, 1e3 * median(t)] for name, t in peers["mnist"]["s"].items()]
     return table(["what", "contender", "ms"], lines) if lines else MISSING
@@ -114,7 +132,9 @@ def memory(peers: dict | None, suite: dict | None) -> str:
         ]
         for result in peers["memory"]
     ]
-    return table(["net", "needed, MB", "peak, MB", "more", "more, dZ and dA not counted as needed", "a warm step, bytes"], rows)
+    return table(
+        ["net", "needed, MB", "peak, MB", "more", "more, without dZ and dA as needed", "a warm step, bytes"], rows
+    )
 
 
 def kernels(peers: dict | None, suite: dict | None) -> str:
@@ -140,7 +160,9 @@ def kernels(peers: dict | None, suite: dict | None) -> str:
 
 def figures(peers: dict | None, suite: dict | None) -> str:
     """Time per sample over m and over n, with the floor."""
-    entries = [entry for entry in suite["benchmarks"] if "what" in entry and entry["dtype"] == "float32"] if suite else []
+    entries = (
+        [entry for entry in suite["benchmarks"] if "what" in entry and entry["dtype"] == "float32"] if suite else []
+    )
     if not entries:
         return MISSING
     from figures import over

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from grid import LARGEST
 
 from deepxp.ops import activations, losses
+from grid import LARGEST
 
 
 def small_enough(C, samples, dtype):

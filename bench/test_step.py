@@ -1,10 +1,10 @@
 """A whole training step of n-n-n-10 on m samples with Adam, and its own products alone: the floor under it."""
 
 import pytest
-from contenders.ours import products_of
-from nets import Net
 
 import deepxp as dx
+from contenders.ours import products_of
+from nets import Net
 
 
 @pytest.mark.parametrize("what", ["step", "its products alone"])

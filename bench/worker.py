@@ -38,7 +38,9 @@ def main(name):
         try:
             if request["do"] == "build":
                 threads, task = request.pop("threads"), request.pop("task")
-                if threads < machine.cores():  # some libraries take as many threads as they see cores, so let all see the same
+                if (
+                    threads < machine.cores()
+                ):  # some libraries take as many threads as they see cores, so let all see the same
                     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
                 request.pop("do")
                 cases = CONTENDERS[name](task, threads, request)

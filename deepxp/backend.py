@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -116,9 +118,9 @@ class CupyBackend(Backend):
 
 
 def cpu() -> Backend:
-    """NumPy with the fastest kernels that are installed."""
-    from deepxp.kernels import numpy as kernels
-
+    """NumPy with the compiled kernels where Numba is installed, else with those in NumPy itself."""
+    engine = "numpy" if find_spec("numba") is None else "numba"
+    kernels = import_module(f"deepxp.kernels.{engine}")  # Numba takes a quarter of a second: only who needs it waits
     return Backend("cpu", np, kernels)
 
 

@@ -19,13 +19,14 @@ TOLERANCE = 1e-7
 EVERY_PARAMETER = 600  # a W[l] or b[l] up to this size is checked number by number, a larger one along directions
 DIRECTIONS = 4
 REDRAWS = 10
+VOCABULARY = ("abs", "exp", "expm1", "log", "log1p", "maximum", "minimum", "sign", "sqrt", "tanh", "where")
 
 
 @dataclass(frozen=True)
 class BlockCheck:
     """One W[l] or b[l]: ||numeric - dW|| / (||numeric|| + ||dW||) over what was checked of it.
 
-    `allowed` is 1e-7, and what rounding does to the numeric side, 2^-52 |J| / STEP for each difference: where a
+    `allowed` is 1e-7, and what rounding does to the numeric side, 2^-52 (|J| + max |Z[L]|) / STEP for each difference: where a
     gradient is tiny that is all there is to see.
     """
 
@@ -90,6 +91,10 @@ class _Cost:
         forward(self.net, self.work)
         return float(evaluate_loss(self.net, self.work, self.classes))
 
+    def magnitude(self) -> float:
+        """What J is computed from: a small loss is the difference of logits that are not."""
+        return abs(self.J()) + float(np.abs(self.net.backend.asnumpy(self.work.Z[self.net.L])).max())
+
     def analytic(self) -> Array:
         self.J()
         backward(self.net, self.work, self.gradient)
@@ -142,7 +147,7 @@ def _check_block(cost: _Cost, g: Array, name: str, layer: int, start: int, size:
     found = [pair for i in range(asked) if (pair := _compare(cost, block, start, i, along)) is not None]
     numeric, analytic = np.array(found).T if found else np.zeros((2, 0))
     scale = np.linalg.norm(numeric) + np.linalg.norm(analytic)
-    rounding = 4 * np.sqrt(len(found)) * np.finfo(float).eps * abs(cost.J()) / STEP
+    rounding = 4 * np.sqrt(len(found)) * np.finfo(float).eps * cost.magnitude() / STEP
     error = float(np.linalg.norm(numeric - analytic) / scale) if scale else 0.0  # a dead block: both are zero
     allowed = TOLERANCE + float(rounding / scale if scale else 0.0)
     return BlockCheck(name, layer, size, len(found), along, asked - len(found), error, allowed)
@@ -170,10 +175,11 @@ def _compare(cost: _Cost, block: Array, start: int, i: int, along: bool) -> tupl
 class Activation(activations.Activation):
     """A user's own activation: A = forward(xp, Z) and dZ = backward(xp, dA, A) or backward(xp, dA, Z).
 
-    Both are elementwise definitions (see `deepxp.ops`): they take `xp` first and use only operators and its functions.
+    Both are elementwise definitions (see `deepxp.ops`): they take `xp` first and use only operators and those of its
+    functions that every engine has, VOCABULARY.
     The third parameter of `backward` is named A or Z and says which of the two it reads. When it is made, the
     derivative is held against central differences; one that is wrong raises GradientError, and one that turns float32
-    into float64 ConfigError. `smooth=False` says that it has a kink.
+    into float64, or uses another function, ConfigError. `smooth=False` says that it has a kink.
     """
 
     def __post_init__(self) -> None:
@@ -189,19 +195,34 @@ class Activation(activations.Activation):
         check_activation(self)
 
 
+class _Vocabulary:
+    """NumPy, as far as every engine goes."""
+
+    def __init__(self, activation: str) -> None:
+        self.activation = activation
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in VOCABULARY:
+            raise ConfigError(
+                f"{self.activation!r} uses xp.{name}, which not every engine has; there are {', '.join(VOCABULARY)}"
+            )
+        return getattr(np, name)
+
+
 def check_activation(g: activations.Activation) -> None:
     """Raises GradientError where `backward` is not the derivative of `forward` at 200 points between -6 and 6."""
     Z = np.linspace(-6.0, 6.0, 200) + 0.0123  # beside the round numbers, where kinks are
     dA = np.linspace(0.5, 2.0, 200)
+    xp = _Vocabulary(g.name) if g.elementwise else np
     with np.errstate(all="ignore"):
-        numeric = dA * (g.forward(np, Z + STEP) - g.forward(np, Z - STEP)) / (2 * STEP)
-        analytic = g.backward(np, dA, g.forward(np, Z) if g.reads == "A" else Z)
+        numeric = dA * (g.forward(xp, Z + STEP) - g.forward(xp, Z - STEP)) / (2 * STEP)
+        analytic = g.backward(xp, dA, g.forward(xp, Z) if g.reads == "A" else Z)
     error = np.abs(numeric - analytic) / np.maximum(1.0, np.abs(numeric))
     if not (error < 1e-6).all():
         worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
         raise GradientError(
-            f"the derivative of {g.name!r} is wrong: at Z = {Z[worst]:.4g}, dA = {dA[worst]:.4g} it gives {analytic[worst]:.6g}, "
-            f"central differences give {numeric[worst]:.6g}"
+            f"the derivative of {g.name!r} is wrong: at Z = {Z[worst]:.4g}, dA = {dA[worst]:.4g} it gives "
+            f"{analytic[worst]:.6g}, central differences give {numeric[worst]:.6g}"
         )
     for what, result in _in_single(g, Z.astype(np.float32)):
         if result.dtype != np.float32:

@@ -13,7 +13,7 @@ DLPACK_CPU = 1  # kDLCPU of dlpack.h
 
 
 def library(array: Array) -> str:
-    """The top-level package that an array's class comes from: 'numpy' (subclasses, too), 'cupy', 'torch', 'jaxlib' ..."""
+    """The top-level package of an array's class: 'numpy' (of a subclass, too), 'cupy', 'torch', 'jaxlib' ..."""
     if isinstance(array, np.ndarray | np.generic):
         return "numpy"
     return type(array).__module__.partition(".")[0]

@@ -69,7 +69,9 @@ class Network:
             raise ConfigError(f"the scaler has {scaler.shift.shape[0]} features, the network {self.sizes[0]} inputs")
         named = max(2, self.sizes[-1])
         if self.classes is not None and self.loss.name != "squared-error" and len(self.classes) != named:
-            raise ConfigError(f"expected the names of {named} classes for n[L] = {self.sizes[-1]}, got {len(self.classes)}")
+            raise ConfigError(
+                f"expected the names of {named} classes for n[L] = {self.sizes[-1]}, got {len(self.classes)}"
+            )
         self.backend = backend_of(backend)
         if theta is None:
             theta = initial_theta(self.sizes, self.g, self.seed)

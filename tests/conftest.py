@@ -4,10 +4,11 @@ import importlib
 
 import numpy as np
 import pytest
+from cupy_double import cupy_double  # noqa: F401 - a fixture
 from namespaces import strict
 
 import deepxp
-from deepxp.backend import Backend, cpu
+from deepxp.backend import Backend
 
 BACKENDS = ("numpy", "numba", "reference", "strict", "cupy_double", pytest.param("gpu", marks=pytest.mark.gpu))
 
@@ -15,7 +16,7 @@ BACKENDS = ("numpy", "numba", "reference", "strict", "cupy_double", pytest.param
 def make_backend(name, monkeypatch):
     """The backend of a name in BACKENDS; skips with the reason where there is no GPU."""
     if name == "numpy":
-        return cpu()
+        return Backend("numpy", np, importlib.import_module("deepxp.kernels.numpy"))
     if name == "numba":
         pytest.importorskip("numba")
         return Backend("numba", np, importlib.import_module("deepxp.kernels.numba"))
@@ -36,5 +37,5 @@ def make_backend(name, monkeypatch):
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
-    """NumPy with its kernels, with Numba's, without any, array_api_strict on `device1`, the double of CuPy, and a GPU."""
+    """NumPy with its kernels, Numba's or none, array_api_strict on `device1`, the double of CuPy, and a GPU."""
     return make_backend(request.param, monkeypatch)

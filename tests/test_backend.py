@@ -180,12 +180,14 @@ def test_importing_needs_numpy_only():
     """Every package that is neither NumPy nor the standard library is hidden."""
     code = """
 import sys, json
-class Hidden:
-    def find_spec(self, name, path, target=None):
+from importlib.machinery import PathFinder
+class Few(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top not in sys.stdlib_module_names and top not in ("numpy", "deepxp", "mkl"):
-            raise ModuleNotFoundError(f"hidden: {name}")
-sys.meta_path.insert(0, Hidden())
+        known = top in sys.stdlib_module_names or top in ("numpy", "deepxp", "mkl")
+        return super().find_spec(name, path, target) if known else None
+sys.meta_path[sys.meta_path.index(PathFinder)] = Few
 import numpy
 import deepxp as dx
 net = dx.Network((4, 3, 2), seed=1)

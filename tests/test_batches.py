@@ -66,10 +66,10 @@ def test_targets_may_be_rows():
 
 def test_a_table_of_any_order_is_gathered():
     X, Y, w = tables()
-    for X in (np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2]):
+    for same in (np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2]):
         out = memory()
-        Batches.of(CPU, X, Y, w).fill(ROWS, *out)
-        assert_array_equal(out[0], tables()[0][ROWS])
+        Batches.of(CPU, same, Y, w).fill(ROWS, *out)
+        assert_array_equal(out[0], X[ROWS])
 
 
 def test_on_a_device_the_tables_are_moved_once_and_gathered_there(monkeypatch):

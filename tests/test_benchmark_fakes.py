@@ -5,6 +5,7 @@ device that is not the CPU works asynchronously: its time passes only when it is
 """
 
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,6 +58,9 @@ class World:
                 else:
                     spend(rates["launch"] + 2 * moved / rates["bytes"])
                 super().write(out, x)
+
+            def record(self, step):
+                return partial(step, self)  # a recording would compute without being seen
 
             def synchronize(world):
                 super().synchronize()

@@ -27,6 +27,18 @@ def table(path, X, labels=None):
         writer.writerows(X.tolist() if labels is None else [[*x, k] for x, k in zip(X.tolist(), labels, strict=True)])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_blas_thread():
+    """Threads that wait for each other make these small products slow wherever tests share the machine."""
+    try:
+        from threadpoolctl import threadpool_limits  # scikit-learn brings it
+    except ImportError:
+        yield
+    else:
+        with threadpool_limits(1):
+            yield
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder with data and a model of each kind."""

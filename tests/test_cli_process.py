@@ -14,7 +14,7 @@ import pytest
 import deepxp
 from deepxp.cli import main
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(deepxp.__file__).parents[1]), "PYTHONUNBUFFERED": ""}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(deepxp.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
 COMMAND = [sys.executable, "-m", "deepxp"]
 FOREVER = ("train", "--hidden", "8", "--epochs", "100000", "--device", "cpu", "--out", "run")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")

@@ -2,6 +2,7 @@ import csv
 import importlib
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,18 @@ import deepxp
 from deepxp.cli import main
 
 SMALL = ("--hidden", "8", "--epochs", "2", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_blas_thread():
+    """Threads that wait for each other make these small products slow wherever tests share the machine."""
+    try:
+        from threadpoolctl import threadpool_limits  # scikit-learn brings it
+    except ImportError:
+        yield
+    else:
+        with threadpool_limits(1):
+            yield
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +106,9 @@ def test_auto_says_why_the_cpu(capsys, monkeypatch):
     )
     assert main(["train", "--hidden", "4", "--epochs", "1"]) == 0
     assert "device      cpu: no usable GPU (It is out)" in capsys.readouterr().out
+    resolved = tomllib.loads(Path("runs/digits-1/config.toml").read_text("utf-8"))
+    assert (resolved["device"], resolved["loss"], resolved["scale"]) == ("cpu", "softmax-cross-entropy", "range")
+    assert (resolved["lr"], resolved["batch-size"]) == (0.002, 64)
 
 
 def test_a_gpu_that_is_not_usable_is_an_error_with_its_fix(capsys, monkeypatch):
@@ -248,6 +264,34 @@ def test_the_scaler_knows_the_training_part_only(capsys):
     order = deepxp.rng.split(0, len(X))
     part = X[np.sort(order[24 + 10 :])]  # 20 % to test, a tenth of the rest to validate
     np.testing.assert_array_equal(deepxp.load(result["model"], "cpu").scaler.shift, part.min(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("before", "option"),
+    [
+        ("", "--l2 0.1"),
+        ("", "--clip-norm 0.01"),
+        ("", "--dropout 0.3"),
+        ("", "--activation tanh"),
+        ("", "--scale standard"),
+        ("", "--schedule constant"),
+        ("", "--schedule step"),
+        ("", "--warmup 0"),
+        ("", "--batch-size 32"),
+        ("", "--lr 0.003"),
+        ("", "--optimizer rmsprop"),
+        ("", "--dtype float64"),
+        ("", "--seed 1"),
+        ("", "--class-weight balanced"),
+        ("--optimizer momentum", "--momentum 0.5"),
+        ("--optimizer adamw", "--weight-decay 0.5"),
+    ],
+)
+def test_every_option_is_passed_on(capsys, before, option):
+    plain = train(capsys, *SMALL, *before.split())
+    other = train(capsys, *SMALL, *before.split(), *option.split())
+    one, two = (deepxp.load(result["model"], "cpu").theta for result in (plain, other))
+    assert np.abs(one - two).max() > 1e-5 or one.dtype != two.dtype
 
 
 def test_early_stopping_keeps_the_best_weights(capsys):

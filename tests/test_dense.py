@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from deepxp.backend import Backend, cpu
+from deepxp.backend import Backend
+from deepxp.kernels import numpy as numpy_kernels
 from deepxp.ops.activations import ACTIVATIONS
 from deepxp.ops.dense import activation_backward, dense_forward, input_gradient, weight_gradient
 
-BOTH = pytest.mark.parametrize("xp", [Backend("reference", np), cpu()], ids=["definition", "kernel"])
+BOTH = pytest.mark.parametrize(
+    "xp", [Backend("reference", np), Backend("kernel", np, numpy_kernels)], ids=["definition", "kernel"]
+)
 n, n_prev, m = 4, 3, 5
 rng = np.random.default_rng(0)
 W, b, A_prev, dA = (

@@ -6,6 +6,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import deepxp as dx
+from deepxp.backend import Backend
+from deepxp.kernels import numpy as numpy_kernels
 from deepxp.ops import activations
 from deepxp.ops.losses import LOSSES, Loss
 
@@ -289,6 +291,39 @@ def test_dtype_creep_cannot_be_registered():
         dx.Activation("creep", lambda xp, Z: third * Z, lambda xp, dA, Z: dA / 3.0)
     with pytest.raises(dx.ConfigError, match="the derivative of 'creep' makes float64"):
         dx.Activation("creep", activations.tanh, lambda xp, dA, A: dA * (one - A * A))
+
+
+@pytest.mark.parametrize("name", ["clip", "sin", "zeros_like", "float64"])
+def test_a_function_that_not_every_engine_has(name):
+    with pytest.raises(dx.ConfigError, match=rf"'own' uses xp\.{name}, .* there are abs, exp, .* where"):
+        dx.Activation("own", lambda xp, Z: getattr(xp, name)(Z, -1.0, 1.0), activations.tanh_backward)
+
+
+OPERATORS = {
+    "softsign": (lambda xp, Z: Z / (1.0 + abs(Z)), lambda xp, dA, Z: dA / ((1.0 + abs(Z)) * (1.0 + abs(Z)))),
+    "square": (lambda xp, Z: Z**2, lambda xp, dA, Z: 2 * Z * dA),
+    "mirror": (lambda xp, Z: 1 - -Z, lambda xp, dA, A: dA),
+    "cut": (
+        lambda xp, Z: xp.minimum(xp.maximum(Z, 0.0), 6.0),
+        lambda xp, dA, A: xp.where((A > 0.0) & (A < 6.0), dA, 0.0),
+    ),
+    "cut or": (
+        lambda xp, Z: xp.minimum(xp.maximum(Z, 0.0), 6.0),
+        lambda xp, dA, A: xp.where(~((A <= 0.0) | (A >= 6.0)), dA, 0.0),
+    ),
+    "condition": (lambda xp, Z: xp.maximum(Z, 0.0), lambda xp, dA, A: dA * (A > 0.0)),
+}
+
+
+@pytest.mark.parametrize("kernels", [numpy_kernels, None])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_operator_runs_on_the_kernels_as_on_arrays(name, kernels):
+    own, thetas = dx.Activation(name, *OPERATORS[name], smooth=False), []
+    for backend in (Backend("numpy", np, kernels) if kernels else "cpu", Backend("reference", np)):
+        net = network(hidden=own, backend=backend)
+        dx.train(net, table().T, np.arange(12) % 3, epochs=2)
+        thetas.append(net.theta)
+    assert_allclose(*thetas, rtol=1e-9, atol=1e-12)
 
 
 def test_the_third_parameter_says_what_is_read():

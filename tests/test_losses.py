@@ -6,7 +6,8 @@ from namespaces import complex_step
 from numpy.testing import assert_allclose, assert_array_equal
 
 import deepxp as dx
-from deepxp.backend import Backend, cpu
+from deepxp.backend import Backend
+from deepxp.kernels import numpy as numpy_kernels
 from deepxp.ops.activations import sigmoid, softmax
 from deepxp.ops.losses import (
     LOSSES,
@@ -20,7 +21,7 @@ from deepxp.ops.losses import (
 )
 
 REFERENCE = Backend("reference", np)
-BOTH = pytest.mark.parametrize("xp", [REFERENCE, cpu()], ids=["definition", "kernel"])
+BOTH = pytest.mark.parametrize("xp", [REFERENCE, Backend("kernel", np, numpy_kernels)], ids=["definition", "kernel"])
 both_precisions = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 

@@ -3,7 +3,9 @@ import importlib.util
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -202,7 +204,7 @@ def saved(tmp_path, **options):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(dx.ModelFileError, match="nothing.*No such file"):
+    with pytest.raises(dx.ModelFileError, match=r"nothing.*No such file"):
         dx.load(tmp_path / "nothing", "cpu")
 
 
@@ -357,15 +359,13 @@ JSON = st.recursive(
 @given(changes=st.dictionaries(st.sampled_from([*WRONG, "extra"]), JSON, min_size=1, max_size=3))
 def test_whatever_the_description_says_only_two_errors_are_raised(tmp_path_factory, changes):
     path = tmp_path_factory.getbasetemp() / "fuzzed"
-    network(dropout=0.5).save(path)
-    rewrite(path, lambda described: described | changes)
-    try:
-        net = dx.load(path, "cpu")
-    except (dx.ModelFileError, dx.ConfigError) as error:
-        assert str(error)
-    else:
-        net.predict(table().T)
-        net.save(path)
+    with mock.patch("os.fsync"):  # a hundred files need not survive a power cut
+        network(dropout=0.5).save(path)
+        rewrite(path, lambda described: described | changes)
+        with suppress(dx.ModelFileError, dx.ConfigError):
+            net = dx.load(path, "cpu")
+            net.predict(table().T)
+            net.save(path)
 
 
 @settings(derandomize=True, max_examples=40, deadline=None, database=None)
@@ -382,7 +382,8 @@ def test_every_network_comes_back(tmp_path_factory, sizes, seed, data):
         seed=seed,
     )
     path = tmp_path_factory.getbasetemp() / "any"
-    net.save(path)
+    with mock.patch("os.fsync"):
+        net.save(path)
     back = dx.load(path, "cpu")
     assert (back.sizes, back.g, back.dropout, back.seed, back.dtype) == (
         net.sizes, net.g, net.dropout, net.seed, net.dtype,

@@ -230,9 +230,9 @@ def test_torch_and_jax_arrays_train_and_predict():
         assert_array_equal(net.predict(asarray(X)), expected.predict(X))
         assert isinstance(net.predict(asarray(X)), np.ndarray)
         assert dx.evaluate(net, asarray(X), asarray(y)) == dx.evaluate(expected, X, y)
-    with pytest.raises(dx.DataError, match="torch array .*detach"):
+    with pytest.raises(dx.DataError, match=r"torch array .*detach"):
         net.predict(torch.ones((4, 2), requires_grad=True))
-    with pytest.raises(dx.DataError, match="torch array .*detach"):
+    with pytest.raises(dx.DataError, match=r"torch array .*detach"):
         dx.train(net, torch.ones((4, 25), requires_grad=True), y)
 
 
@@ -333,13 +333,13 @@ def test_sizes_may_come_from_numpy():
 
 @pytest.mark.parametrize("hidden", ["rleu", None, 3, ["relu"] * 2 + [None], [["relu"], "relu", "relu"]])
 def test_an_activation_that_does_not_exist(hidden):
-    with pytest.raises(dx.ConfigError, match="unknown activation .*relu, leaky_relu"):
+    with pytest.raises(dx.ConfigError, match=r"unknown activation .*relu, leaky_relu"):
         network((4, 5, 5, 5, 3), hidden)
 
 
 @pytest.mark.parametrize("loss", ["mse", None, 3, ["squared-error"]])
 def test_a_loss_that_does_not_exist(loss):
-    with pytest.raises(dx.ConfigError, match="unknown loss .*softmax-cross-entropy, sigmoid-cross-entropy, squared"):
+    with pytest.raises(dx.ConfigError, match=r"unknown loss .*softmax-cross-entropy, sigmoid-cross-entropy, squared"):
         network(loss=loss)
 
 

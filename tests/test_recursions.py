@@ -11,7 +11,7 @@ from namespaces import complex_step, poison
 from numpy.testing import assert_allclose, assert_array_equal
 
 import deepxp as dx
-from deepxp.backend import Backend, cpu
+from deepxp.backend import Backend
 from deepxp.kernels import numpy as numpy_kernels
 from deepxp.network import backward, class_column, evaluate_loss, forward
 from deepxp.ops.activations import ACTIVATIONS
@@ -178,7 +178,7 @@ def test_the_gradient_of_larger_networks_along_random_directions(hidden, sizes, 
 
 
 def test_the_checkers_see_a_wrong_gradient():
-    net = running_example("tanh", "sigmoid-cross-entropy", cpu())
+    net = running_example("tanh", "sigmoid-cross-entropy", REFERENCE)
     cost = Cost(net, *problem(net))
     numeric, g = numeric_gradient(cost), cost.g()
     assert_same_gradient(net, numeric, g, 1e-7)
@@ -288,7 +288,7 @@ MIXED = ["relu", "gelu", "sigmoid", "softmax"]
 
 def run_steps(backend, *, loss, labels=False, dropout=0.0, weighted=False, optimizer=None, dtype="float64", **options):
     """Three steps on batches of two sizes: the losses and the parameters."""
-    net = running_example(MIXED, loss, cpu(), dropout=dropout)
+    net = running_example(MIXED, loss, REFERENCE, dropout=dropout)
     X, y = problem(net, m=12, labels=labels)
     net = net.to(backend, dtype)
     w = np.arange(1.0, 13.0) if weighted else None

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from deepxp.backend import Backend, cpu
+from deepxp.backend import Backend
+from deepxp.kernels import numpy as numpy_kernels
 from deepxp.ops.regularization import clip_by_norm, dropout, l2_gradient, l2_penalty
 
-BOTH = pytest.mark.parametrize("xp", [Backend("reference", np), cpu()], ids=["definition", "kernel"])
+BOTH = pytest.mark.parametrize(
+    "xp", [Backend("reference", np), Backend("kernel", np, numpy_kernels)], ids=["definition", "kernel"]
+)
 both_precisions = pytest.mark.parametrize("dtype", ["float32", "float64"])
 EVERY_BIT = np.arange(65536, dtype=np.uint16).reshape(1, -1)
 

@@ -10,11 +10,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import deepxp as dx
-from deepxp.backend import Backend, cpu
+from deepxp.backend import Backend
+from deepxp.kernels import numpy as numpy_kernels
 from deepxp.ops import updates
 from deepxp.optimizers import OPTIMIZERS
 
-BOTH = pytest.mark.parametrize("xp", [Backend("reference", np), cpu()], ids=["definition", "kernel"])
+BOTH = pytest.mark.parametrize(
+    "xp", [Backend("reference", np), Backend("kernel", np, numpy_kernels)], ids=["definition", "kernel"]
+)
 RULES = {
     updates.sgd: (0, (0.1,)),
     updates.momentum: (1, (0.1, 0.9)),
@@ -80,7 +83,7 @@ def test_the_optimizers_name_rules_that_take_their_rates_and_states():
 
 
 def net(hidden="tanh"):
-    return dx.Network((3, 4, 2), hidden, "squared-error", backend=cpu(), dtype="float64")
+    return dx.Network((3, 4, 2), hidden, "squared-error", backend=Backend("numpy", np, numpy_kernels), dtype="float64")
 
 
 def test_weight_decay_is_on_the_weights_and_not_on_the_biases():

@@ -3,7 +3,7 @@
 import os
 
 from contenders import Case
-from nets import LR, Start
+from nets import Start
 
 
 def step(threads, data, device):
@@ -27,7 +27,7 @@ def step(threads, data, device):
         t = t + 1.0
         m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
         v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        rate, scale = LR / (1.0 - 0.9**t), 1.0 / jnp.sqrt(1.0 - 0.999**t)
+        rate, scale = start.lr / (1.0 - 0.9**t), 1.0 / jnp.sqrt(1.0 - 0.999**t)
         theta = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) * scale + 1e-8), theta, m, v)
         return theta, m, v, t, J
 

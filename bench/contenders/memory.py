@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import deepxp as dx
-
 from nets import LR, Start
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

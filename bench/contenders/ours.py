@@ -3,12 +3,11 @@
 import numpy as np
 
 import deepxp as dx
+from contenders import Case
+from contenders.memory import allocated, peak
 from deepxp.backend import Backend
 from deepxp.kernels import numpy as numpy_kernels
 from deepxp.ops import activations, dense, losses, updates
-
-from contenders import Case
-from contenders.memory import allocated, peak
 from nets import LR, Start
 
 
@@ -27,7 +26,7 @@ def step(threads, engine, data, device):
     """A training step through its public name, and its products alone on the same memory."""
     start, xp = Start.read(data), backend(engine)
     net = dx.Network(start.sizes, backend=xp, theta=start.theta)
-    train = dx.TrainingStep(net, dx.Adam(lr=LR), batch_size=start.X.shape[1])
+    train = dx.TrainingStep(net, dx.Adam(lr=start.lr), batch_size=start.X.shape[1])
     batches = [(xp.asarray(X).T, y) for X, y in zip(start.X, start.y, strict=True)]
     wait = lambda last: xp.synchronize()  # noqa: E731
     products = xp.record(products_of(net, train))

@@ -1,6 +1,8 @@
 """PyTorch: Linear and ReLU modules, cross_entropy, and Adam with fused=True; eager, or with the model and its loss
 compiled. On a GPU torch.compile uses mode="reduce-overhead", which records CUDA graphs."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import nn
@@ -34,9 +36,9 @@ def model_of(start, device):
     return nn.Sequential(*layers[:-1]).to(device)
 
 
-def stepper(model, device, compiled):
+def stepper(model, device, compiled, lr=LR):
     """step(X, y) -> J"""
-    optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
 
     def loss_of(X, y):
         return cross_entropy(model(X), y)
@@ -58,10 +60,9 @@ def stepper(model, device, compiled):
 def step(threads, compiled, data, device):
     start, device = Start.read(data), place(device, threads)
     model = model_of(start, device)
-    train = stepper(model, device, compiled)
+    train = stepper(model, device, compiled, start.lr)
     batches = [
-        (torch.from_numpy(X).to(device), torch.from_numpy(y).to(device))
-        for X, y in zip(start.X, start.y, strict=True)
+        (torch.from_numpy(X).to(device), torch.from_numpy(y).to(device)) for X, y in zip(start.X, start.y, strict=True)
     ]
     cases = {"step": Case(train, batches, wait_for(device))}
     if not compiled:
@@ -121,7 +122,7 @@ def epoch(threads, compiled, data, sizes, m, device):
     device = place(device, threads)
     with np.load(data) as file:
         X, y = torch.from_numpy(file["X"]).to(device), torch.from_numpy(file["y"].astype(np.int64)).to(device)
-    layers = [module for n_prev, n in zip(sizes, sizes[1:], strict=False) for module in (nn.Linear(n_prev, n), nn.ReLU())]
+    layers = [module for n_prev, n in pairwise(sizes) for module in (nn.Linear(n_prev, n), nn.ReLU())]
     model = nn.Sequential(*layers[:-1])
     with torch.no_grad():
         for layer in model[::2]:

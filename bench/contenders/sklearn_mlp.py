@@ -12,7 +12,7 @@ def step(threads, data, device):
     classes = np.arange(start.sizes[-1])
     net = MLPClassifier(
         start.sizes[1:-1],
-        learning_rate_init=LR,
+        learning_rate_init=start.lr,
         epsilon=EPS_FOLDED,
         alpha=0.0,
         batch_size=start.X.shape[1],

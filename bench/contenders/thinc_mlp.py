@@ -8,7 +8,7 @@ import numpy as np
 from thinc.api import Adam, CategoricalCrossentropy, NumpyOps, Relu, Softmax, chain, set_current_ops
 
 from contenders import Case
-from nets import EPS_FOLDED, LR, Start
+from nets import EPS_FOLDED, Start
 
 
 def step(threads, data, device):
@@ -21,7 +21,10 @@ def step(threads, data, device):
     for layer, W, b in zip(layers, start.W, start.b, strict=True):
         layer.set_param("W", W.copy())
         layer.set_param("b", b.copy())
-    optimizer, loss = Adam(LR, eps=EPS_FOLDED, L2=0.0, grad_clip=0.0, use_averages=False), CategoricalCrossentropy()
+    optimizer, loss = (
+        Adam(start.lr, eps=EPS_FOLDED, L2=0.0, grad_clip=0.0, use_averages=False),
+        CategoricalCrossentropy(),
+    )
 
     def train(X, y):
         A, backprop = model.begin_update(X)

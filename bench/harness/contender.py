@@ -4,6 +4,7 @@ Every contender is the leader of its own process group, so that a compiler it st
 be stopped while another one is timed: a BLAS goes on spinning for a while after a product, and would take the cores.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -27,7 +28,7 @@ class Contender:
 
     def __init__(self, name: str, command: list[str], threads: int, limit: float, variables: Mapping[str, str]) -> None:
         self.name, self.limit = name, limit
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(variables)
         search = [str(BENCH), str(BENCH.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(search)
@@ -52,11 +53,9 @@ class Contender:
         if self.ended:
             raise ContenderError(self.ended)
         self.resume()
-        try:
+        with contextlib.suppress(BrokenPipeError):  # `answer` finds out why
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # `answer` finds out why
 
     def answer(self) -> dict:
         """The answer to the last request."""
@@ -104,10 +103,8 @@ class Contender:
         self._signal(signal.SIGKILL)
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.log):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass
 
     def _signal(self, number: int) -> None:
         if self.process.poll() is None:

@@ -12,7 +12,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import deepxp as dx
-from deepxp.backend import Backend, cpu
+from deepxp.backend import Backend
+from deepxp.kernels import numpy as numpy_kernels
 from deepxp.network import backward, class_column, evaluate_loss, forward
 
 torch = pytest.importorskip("torch", reason="torch is not installed: python -m pip install torch")
@@ -57,7 +58,7 @@ LOSSES = {
     ),
     "numbers": ("squared-error", 5, lambda Z, Y: 0.5 * summed_over_outputs(torch.nn.functional.mse_loss)(Z, Y)),
 }
-BACKENDS = [cpu(), Backend("reference", np)]
+BACKENDS = [Backend("numpy", np, numpy_kernels), Backend("reference", np)]
 
 
 def targets(kind, rng, outputs):

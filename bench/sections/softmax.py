@@ -33,7 +33,12 @@ def of_size(setting: Setting, C: int, m: int) -> dict | None:
         if ours not in built:
             return None
         times = setting.turns(where, entries)
-    result = {"C": C, "m": m, "bytes": 4 * C * m, "ms": {label: [1e3 * t for t in time.rounds] for label, time in times.items()}}
+    result = {
+        "C": C,
+        "m": m,
+        "bytes": 4 * C * m,
+        "ms": {label: [1e3 * t for t in time.rounds] for label, time in times.items()},
+    }
     torch = [f"PyTorch eager {axis}" for axis in ("rows", "columns") if f"PyTorch eager {axis}" in times]
     soft, loss = times.get(f"{ours} softmax"), times.get(f"{ours} loss")
     if soft and torch:

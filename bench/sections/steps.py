@@ -34,9 +34,8 @@ def of_net(setting: Setting, net: Net) -> dict:
     with setting.ready(net.name, names, "step", data=str(path)) as built:
         losses = checked(setting, net.name, built)
         entries = [Entry(name, contender) for name, contender in built.items()]
-        for name in ("deepxp", "deepxp (GPU)", "PyTorch eager"):
-            if name in built:
-                entries.append(Entry(f"{name}, products alone", built[name], "products"))
+        with_products = [name for name in ("deepxp", "deepxp (GPU)", "PyTorch eager") if name in built]
+        entries += [Entry(f"{name}, products alone", built[name], "products") for name in with_products]
         times = setting.turns(net.name, entries)
     for label, time in times.items():
         print(f"    {label:32} {time.median * 1e3:10.4f} ms", flush=True)

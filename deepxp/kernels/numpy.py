@@ -10,6 +10,7 @@ import numpy as np
 
 from deepxp.kernels.tape import BLOCK, program
 from deepxp.ops.activations import Activation
+from deepxp.ops.regularization import penalized
 from deepxp.ops.typing import Array, Namespace
 from deepxp.ops.updates import Rule
 
@@ -83,6 +84,19 @@ def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Arr
     np.subtract(np.log(total), chosen, out=losses)
 
 
+def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """dZ is the only (n[L], m) array: it holds max(z, 0) - y z, then log(1 + e^-|z|), then A - Y."""
+    np.multiply(Y, Z, out=dZ)
+    for z, d in zip(Z, dZ, strict=True):
+        np.subtract(np.maximum(z, 0.0), d, out=d)
+    np.sum(dZ, axis=0, out=losses)
+    np.negative(np.abs(Z, out=dZ), out=dZ)
+    np.add(losses, np.sum(np.log1p(np.exp(dZ, out=dZ), out=dZ), axis=0), out=losses)
+    np.multiply(Z, 0.5, out=dZ)
+    np.add(np.tanh(dZ, out=dZ), 1.0, out=dZ)
+    np.subtract(np.multiply(dZ, 0.5, out=dZ), Y, out=dZ)
+
+
 def squared_error(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
     """The sum of squares without the squares."""
     np.subtract(Z, Y, out=dZ)
@@ -109,11 +123,7 @@ def l2_penalty(xp: Namespace, w: Array, strength: float, J: Array) -> None:
 
 def l2_gradient(xp: Namespace, w: Array, g: Array, strength: float) -> None:
     """In place, over blocks."""
-    program(_penalised, 2, 1)((g, w), (g,), (strength,))
-
-
-def _penalised(xp: Namespace, g: Array, w: Array, strength: float) -> Array:
-    return g + strength * w
+    program(penalized, 2, 1)((g, w), (g,), (strength,))
 
 
 def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None:

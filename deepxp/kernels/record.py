@@ -13,8 +13,7 @@ import numpy as np
 from numba import carray
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from deepxp.kernels import blas, native
-from deepxp.kernels import numba as loops
+from deepxp.kernels import blas, loops, native
 from deepxp.kernels.threads import LEAST
 from deepxp.ops.activations import Activation
 from deepxp.ops.typing import Array

@@ -2,7 +2,7 @@
 
 NumPy's and the C library's scalar functions are calls, which a loop cannot be vectorised across; these are straight
 lines of arithmetic on exponent bits and polynomials. NaN and infinity go through as in NumPy. Results below the
-smallest normal numbers (3e-38 in float32) are 0, as on a GPU, because arithmetic on subnormal numbers is a hundred times slower.
+smallest normal numbers (3e-38 in float32) are 0, as on a GPU: arithmetic on subnormal numbers is slow.
 
 Range reduction is the textbook's (Muller, Elementary Functions, chapters 3 and 11): e^x = 2^n e^r with |r| at most
 log(2)/2 and a Taylor polynomial for e^r - 1; log x = n log 2 + 2 artanh(s) with s = (f - 1) / (f + 1) at most 0.172.

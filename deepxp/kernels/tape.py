@@ -95,12 +95,16 @@ for _name, _ufunc in {
     "le": np.less_equal,
     "eq": np.equal,
     "ne": np.not_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
 }.items():
     setattr(Value, f"__{_name}__", lambda a, b, f=_ufunc: a.tape.call(f, a, b))
     setattr(Value, f"__r{_name}__", lambda a, b, f=_ufunc: a.tape.call(f, b, a))
-setattr(Value, "__neg__", lambda a: a.tape.call(np.negative, a))  # noqa: B010 - beside its siblings
+for _name, _ufunc in {"neg": np.negative, "abs": np.abs, "invert": np.logical_not}.items():
+    setattr(Value, f"__{_name}__", lambda a, f=_ufunc: a.tape.call(f, a))
 
 PREDICATES = {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal}
+PREDICATES |= {np.logical_and, np.logical_or, np.logical_not}
 
 
 class Scratch(threading.local):

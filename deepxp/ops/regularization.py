@@ -8,9 +8,14 @@ def l2_penalty(xp: Namespace, w: Array, strength: float, J: Array) -> None:
     J[...] = J + 0.5 * strength * xp.sum(w * w)
 
 
+def penalized(xp: Namespace, g: Array, w: Array, strength: float) -> Array:
+    """g + lambda w, the derivative of J + lambda/2 ||w||^2"""
+    return g + strength * w
+
+
 def l2_gradient(xp: Namespace, w: Array, g: Array, strength: float) -> None:
-    """g = g + lambda w, the derivative of `l2_penalty`; w and g vectors of all weights"""
-    g[...] = g + strength * w
+    """g = g + lambda w; w and g vectors of all weights"""
+    g[...] = penalized(xp, g, w, strength)
 
 
 def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None:

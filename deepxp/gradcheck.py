@@ -26,8 +26,8 @@ VOCABULARY = ("abs", "exp", "expm1", "log", "log1p", "maximum", "minimum", "sign
 class BlockCheck:
     """One W[l] or b[l]: ||numeric - dW|| / (||numeric|| + ||dW||) over what was checked of it.
 
-    `allowed` is 1e-7, and what rounding does to the numeric side, 2^-52 (|J| + max |Z[L]|) / STEP for each difference: where a
-    gradient is tiny that is all there is to see.
+    `allowed` is 1e-7, and what rounding does to the numeric side: 2^-52 (|J| + max |Z[L]|) / STEP for each difference.
+    Where a gradient is tiny that is all there is to see.
     """
 
     name: str

@@ -5,8 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cupy_double import cupy_double  # noqa: F401 - a fixture
-from test_benchmark_fakes import FAST, SETTINGS, SLOW, World, both, doubled, measured, pair, step_seconds, transfer_seconds  # noqa: F401
+from cupy_double import cupy_double  # noqa: F401 - fixtures
+from test_benchmark_fakes import (
+    FAST,
+    SETTINGS,
+    SLOW,
+    World,
+    both,  # noqa: F401
+    doubled,
+    measured,
+    pair,
+    step_seconds,
+    transfer_seconds,
+)
 
 import deepxp as dx
 from deepxp.benchmark.measure import ITEMS, MOST_REPEATS, PRODUCTS, Batch, Call, Stopwatch, Timing, calls
@@ -82,7 +93,7 @@ def test_contenders_take_turns_and_change_places():
     world.order = []
     two = {name: Device(world, name).doing(1.0) for name in "ab"}
     Stopwatch(world.clock, 4, 0.0).compare(two, 1e9)
-    assert "".join(world.order) == "ab" "ab" "ba" "ab" "ba"  # first calls, then four rounds
+    assert "".join(world.order) == "ababbaabba"  # first calls, then four rounds
 
 
 def test_slowness_that_comes_and_goes_hits_both_alike():

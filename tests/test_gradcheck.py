@@ -315,15 +315,16 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("kernels", [numpy_kernels, None])
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_operator_runs_on_the_kernels_as_on_arrays(name, kernels):
+def test_every_operator_runs_on_the_kernels_as_on_arrays(name):
     own, thetas = dx.Activation(name, *OPERATORS[name], smooth=False), []
-    for backend in (Backend("numpy", np, kernels) if kernels else "cpu", Backend("reference", np)):
-        net = network(hidden=own, backend=backend)
-        dx.train(net, table().T, np.arange(12) % 3, epochs=2)
-        thetas.append(net.theta)
-    assert_allclose(*thetas, rtol=1e-9, atol=1e-12)
+    for backend in (Backend("numpy", np, numpy_kernels), "cpu", Backend("reference", np)):
+        if name in ("softsign", "cut") or backend != "cpu":  # two are compiled: each takes a second
+            net = network(hidden=own, backend=backend)
+            dx.train(net, table().T, np.arange(12) % 3, epochs=2)
+            thetas.append(net.theta)
+    for theta in thetas[:-1]:
+        assert_allclose(theta, thetas[-1], rtol=1e-9, atol=1e-12)
 
 
 def test_the_third_parameter_says_what_is_read():

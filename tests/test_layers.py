@@ -27,7 +27,7 @@ ROOMS = {
     3: ["initialize", "network", "optimizers"],
     4: ["agreement", "gradcheck", "evaluation", "health"],
     5: ["training", "functions"],
-    6: ["cli"],
+    6: ["benchmark", "cli"],
     7: ["__init__", "__main__"],
 }
 LEVEL = {room: level for level, rooms in ROOMS.items() for room in rooms}
@@ -39,6 +39,7 @@ EXCEPTIONS = {
     ("data", "backend"): "a batch is gathered on the device",
     ("network", "initialize"): "a network draws its first parameters",
     ("modelfile", "parameters"): "a file holds the views of theta by name",
+    ("cli", "benchmark"): "a command runs it",
 }
 
 # What a definition may need to say its type. None of it computes.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 344, 264
-TOP, BOTTOM, LEFT = 30, 46, 58
+TOP, BOTTOM, LEFT = 30, 46, 66
 CHARACTER, LINE = 6.6, 13  # of a label, in pixels
 MOST_TICKS = 8
 COLOURS = 6
@@ -119,7 +119,7 @@ def panel(
     note: str = "",
 ) -> str:
     """The plot as an <svg>. `y_range` comes from `bounds`, so that panels side by side can share it."""
-    right = WIDTH - (14 + CHARACTER * max((len(line.label) for line in lines), default=0))
+    right = WIDTH - (12 + CHARACTER * max((len(line.label) for line in lines), default=0))
     xs = [point.x for line in lines for point in line.points]
     x_low, x_high = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) / 2, max(xs) * 2)
     x_place = _scale(x_low, x_high, LEFT + 10, right - 10)
@@ -143,8 +143,10 @@ def panel(
         )
     middle = (LEFT + right) / 2
     parts.append(f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
-    for level in levels:
-        parts.append(f'<path class="line s{level.colour} dashed" d="M{LEFT} {y_place(level.y):.1f}H{right:.1f}"/>')
+    across = f"H{right - 6:.1f}"
+    parts += [
+        f'<path class="line s{level.colour} dashed" d="M{LEFT} {y_place(level.y):.1f}{across}"/>' for level in levels
+    ]
     for level, y in zip(levels, apart([y_place(level.y) - 5 for level in levels], TOP, HEIGHT - BOTTOM), strict=True):
         parts.append(f'<text class="tick t{level.colour}" x="{LEFT + 6}" y="{y:.1f}">{escape(level.label)}</text>')
     for line in lines:
@@ -156,7 +158,7 @@ def panel(
     named = [line for line in lines if line.label]
     ends = apart([y_place(line.points[-1].y) + 4 for line in named], TOP, HEIGHT - BOTTOM)
     for line, y in zip(named, ends, strict=True):
-        x = x_place(line.points[-1].x) + 9
+        x = x_place(line.points[-1].x) + 11
         parts.append(f'<text class="tick t{line.colour}" x="{x:.1f}" y="{y:.1f}">{escape(line.label)}</text>')
     about = escape(f"{title}: {y_label} against {x_label}", quote=True)
     return (

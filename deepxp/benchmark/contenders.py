@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -41,14 +42,14 @@ def contenders(
     names = ["cpu" if parse(name)[0] == "cpu" else backend(name).name for name in asked]
     opened: list[Contender] = []
     for name in dict.fromkeys(names):
-        opened += _engines(clock) if name == "cpu" else [_open(name, lambda name=name: backend(name), clock, True)]
+        opened += _engines(clock) if name == "cpu" else [_open(name, partial(backend, name), clock, True)]
     return tuple(opened)
 
 
 def _engines(clock: Callable[[], float]) -> list[Contender]:
     """The CPU as users get it first, then its other engines: compiled kernels, NumPy's, and the definitions."""
-    first = _open("cpu", lambda: backend("cpu"), clock, True)
-    others: list[Callable[[], Backend]] = [_numpy, lambda: Backend("cpu", np)]
+    first = _open("cpu", partial(backend, "cpu"), clock, True)
+    others: list[Callable[[], Backend]] = [_numpy, partial(Backend, "cpu", np)]
     if importlib.util.find_spec("numba") is not None:
         others.insert(0, _numba)
     opened = (_open("cpu", open, clock, False) for open in others)

@@ -52,18 +52,16 @@ def conclusions(
 
 
 def _crossing(steps: Sequence[Crossover]) -> str:
-    alone, moved = ([c for c in steps if c.transfer is transfer] for transfer in (False, True))
-    return (
-        f"A training step is faster on {steps[0].device} than on {steps[0].against} {_phrases(alone)}; "
-        f"with the transfer of the batch {_phrases(moved)}."
-    )
+    alone, moved = (_phrases(c for c in steps if c.transfer is transfer) for transfer in (False, True))
+    again = "the same with the transfer of the batch" if alone == moved else f"with the transfer of the batch {moved}"
+    return f"A training step is faster on {steps[0].device} than on {steps[0].against} {alone}; {again}."
 
 
 def _phrases(steps: Iterable[Crossover]) -> str:
     by_phrase: dict[str, list[int]] = {}
     for step in steps:
         by_phrase.setdefault(phrase(step), []).append(step.n)
-    return ", ".join(f"{said} at n = {_and(map(str, sizes))}" for said, sizes in by_phrase.items())
+    return ", ".join(f"at n = {_and(map(str, sizes))} {said}" for said, sizes in by_phrase.items())
 
 
 def phrase(found: Crossover) -> str:
@@ -85,7 +83,11 @@ def _why(there: Sequence[str], devices: Sequence[Device], asked: bool) -> str:
         return ", as asked for."
     if "cpu" not in there:
         return "."
-    reasons = [f"{device.name} is not usable: {device.reason} To fix it: {device.fix}." for device in devices if not device.usable]
+    reasons = [
+        f"{device.name} is not usable: {device.reason} To fix it: {device.fix}."
+        for device in devices
+        if not device.usable
+    ]
     return ". " + " ".join(reasons)
 
 

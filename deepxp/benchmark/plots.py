@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from html import escape
 
 from deepxp.benchmark.axes import COLOURS, Level, Line, Point, bounds, mark, panel
-from deepxp.benchmark.crossover import phrase
 from deepxp.benchmark.measure import PRODUCTS
 from deepxp.benchmark.results import Measured, Results, Row
 from deepxp.benchmark.tables import UNITS, duration, number
@@ -34,7 +33,9 @@ def time_per_sample(results: Results) -> str:
     return _figure(
         entries,
         [
-            panel(f"n = {n}", lines, "m, samples in a batch", "per sample", bounds(values), _seconds, (), _note(results, n))
+            panel(
+                f"n = {n}", lines, "m, samples in a batch", "a sample", bounds(values), _seconds, (), _note(results, n)
+            )
             for n, lines in panels
             if lines
         ],
@@ -63,22 +64,22 @@ def _times(results: Results, row: Row, n: int, colour: int, *, transfer: bool) -
         seconds = cell and cell.seconds("step", transfer=transfer)
         if seconds:
             with_it = " with the transfer" if transfer else ""
-            points.append(Point(m, seconds / m, f"{row.name}, m = {m}, n = {n}: {duration(seconds / m)} a sample{with_it}"))
+            points.append(
+                Point(m, seconds / m, f"{row.name}, m = {m}, n = {n}: {duration(seconds / m)} a sample{with_it}")
+            )
     return Line(tuple(points), colour, colour, dashed=transfer)
 
 
 def _note(results: Results, n: int) -> str:
     found = [c for c in results.crossovers if (c.item, c.n, c.transfer) == ("step", n, True)]
-    return f"{found[0].device} faster {phrase(found[0])}" if found and len(phrase(found[0])) < 26 else ""
+    return f"{found[0].device} wins from m = {found[0].from_m}" if found and found[0].from_m else ""
 
 
 def products(results: Results) -> str:
     """GFLOP/s against m, a panel for each product, a line for each n, and the peak of each device."""
     colour = colours(results)
     rows = [row for row in results.contenders if row.default]
-    peaks = [
-        Level(row.peak.gflops, colour[row.name], f"peak {number(row.peak.gflops)}") for row in rows if row.peak
-    ]
+    peaks = [Level(row.peak.gflops, colour[row.name], f"peak {number(row.peak.gflops)}") for row in rows if row.peak]
     panels = []
     for product in PRODUCTS:
         lines = [
@@ -117,7 +118,9 @@ def bandwidth(results: Results) -> str:
     )
 
 
-def _rates(results: Results, row: Row, n: int, item: str, colour: int, shape: int, label: str = "", *, copy: bool = False) -> Line:
+def _rates(
+    results: Results, row: Row, n: int, item: str, colour: int, shape: int, label: str = "", *, copy: bool = False
+) -> Line:
     points = []
     for m in sorted(results.settings.m):
         cell = results.cell(m, n, row.name)

@@ -1,6 +1,6 @@
-"""The results as one page of HTML that needs nothing else: no network, no script, in the light or the dark, on paper."""
+"""The results as one page of HTML that needs no network and no script, for light, dark and paper."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -8,11 +8,16 @@ from deepxp.benchmark import plots
 from deepxp.benchmark.crossover import COMPARED
 from deepxp.benchmark.measure import PRODUCTS
 from deepxp.benchmark.results import Cell, Measured, Results
-from deepxp.benchmark.tables import duration, facts, first_calls, from_m, missing_engine, net, number
+from deepxp.benchmark.tables import duration, facts, first_calls, from_m, missing_engine, net, number, percent
 
 Column = tuple[str, Callable[[Cell], str]]
 MISSING = "–"
 
+STEP = "Forward, loss, backward and update of a network n-n-n-10, divided by m. Lower is better."
+ABOVE = " Beside n: from which m on the GPU wins, transfer included."
+PRODUCT = "GFLOP/s of what each device runs by default. Higher is better."
+COPY = "A softmax has to read and write every number once, as a copy does. Higher is better."
+ONCE = "What is paid once: opening a device and its engine, and the first call of every item, which compiles and loads."
 HOW = """\
 Every time is the median of repeated rounds of repeated calls; a round lasts at least {least}, so that the clock does
 not matter, and at most {rounds} rounds were made within {limit} for each m and n. On a GPU the host waits for the
@@ -55,12 +60,12 @@ def html(results: Results) -> str:
 {"".join(f"<p>{escape(text)}</p>" for text in more)}
 </header>
 <main>
-{_section("A training step: time per sample", plots.time_per_sample(results), "Forward, loss, backward and update of a network n-n-n-10, divided by m. Lower is better.")}
-{_section("The products of a layer", plots.products(results), "GFLOP/s of what each device runs by default. Higher is better.")}
-{_section("softmax against a copy", plots.bandwidth(results), "A softmax has to read and write every number once, as a copy does. Higher is better.")}
+{_section("A training step: time per sample", plots.time_per_sample(results), STEP + ABOVE * bool(results.crossovers))}
+{_section("The products of a layer", plots.products(results), PRODUCT)}
+{_section("softmax against a copy", plots.bandwidth(results), COPY)}
 {_crossovers(results)}
 {_section("Every number", "".join(_of_n(results, n) for n in results.settings.n))}
-{_section("Starting", _starting(results), "What is paid once: opening a device and its engine, and the first call of every item, which compiles and loads.")}
+{_section("Starting", _starting(results), ONCE)}
 {_section("How it was measured", _how(results))}
 </main>
 </body>
@@ -205,7 +210,7 @@ def _field(cell: Cell, item: str, name: str) -> str:
         return MISSING
     if name.endswith("seconds"):
         return duration(value)
-    return str(value) if isinstance(value, int) else f"{value:.0f}" if name.startswith("percent") else number(value)
+    return str(value) if isinstance(value, int) else percent(value) if name.startswith("percent") else number(value)
 
 
 def _time(seconds: float | None) -> str:

@@ -6,7 +6,19 @@ from datetime import UTC, datetime
 from deepxp.benchmark.contenders import Contender
 from deepxp.benchmark.crossover import conclusions, crossovers
 from deepxp.benchmark.machine import describe
-from deepxp.benchmark.measure import ITEMS, OUTPUTS, PRODUCTS, Batch, Call, Stopwatch, Timing, calls, out_of_memory, shares_memory, square_product
+from deepxp.benchmark.measure import (
+    ITEMS,
+    OUTPUTS,
+    PRODUCTS,
+    Batch,
+    Call,
+    Stopwatch,
+    Timing,
+    calls,
+    out_of_memory,
+    shares_memory,
+    square_product,
+)
 from deepxp.benchmark.results import Cell, Measured, Peak, Results, Row, Settings
 from deepxp.benchmark.tables import duration
 from deepxp.devices import Device
@@ -20,6 +32,31 @@ LEARNING_RATE = 1e-12  # too small to move a weight: every repetition does the s
 
 Progress = Callable[[float, str], object]
 """progress(fraction done, what is next)"""
+
+
+def plan(
+    *,
+    m: Sequence[int] | None = None,
+    n: Sequence[int] | None = None,
+    dtype: str = "float32",
+    quick: bool = False,
+    limit: float | None = None,
+    asked: Sequence[str] | None = None,
+) -> Settings:
+    """The settings of a run of about two minutes, or of twenty seconds; `limit` is that of each m and n."""
+    sizes_m = tuple(sorted(set(m or ((32, 256, 2048) if quick else (32, 128, 512, 2048)))))
+    sizes_n = tuple(sorted(set(n or ((64, 512) if quick else (64, 256, 1024)))))
+    share = (12.0 if quick else 90.0) / (len(sizes_m) * len(sizes_n))
+    return Settings(
+        m=sizes_m,
+        n=sizes_n,
+        dtype=dtype,
+        rounds=9 if quick else 15,
+        least_seconds=0.002 if quick else 0.003,
+        limit_seconds=share if limit is None else limit,
+        peak_seconds=0.25 if quick else 1.0,
+        asked=None if asked is None else tuple(asked),
+    )
 
 
 def run(
@@ -41,9 +78,7 @@ def run(
             progress(0.0, f"the largest product of {contender.device}")
             peaks[contender.device] = peak(watch, contender, settings)
     cells = Sweep(settings, racing, watch, peaks, progress).cells()
-    rows = tuple(
-        Row(c.name, c.device, c.engine, c.default, c.start_seconds, peaks.get(c.device)) for c in racing
-    )
+    rows = tuple(Row(c.name, c.device, c.engine, c.default, c.start_seconds, peaks.get(c.device)) for c in racing)
     found = crossovers(rows, cells)
     said = conclusions(rows, cells, devices, found, settings.asked is not None)
     return Results(
@@ -105,9 +140,7 @@ class Sweep:
         theta = None
         for contender in self.racing:
             try:
-                net = Network(
-                    (n, n, n, OUTPUTS), backend=contender.backend, dtype=self.settings.dtype, theta=theta
-                )
+                net = Network((n, n, n, OUTPUTS), backend=contender.backend, dtype=self.settings.dtype, theta=theta)
             except MemoryError as error:
                 made[contender.name] = out_of_memory(error)
                 continue
@@ -115,9 +148,7 @@ class Sweep:
             made[contender.name] = net
         return made
 
-    def _side_by_side(
-        self, m: int, n: int, nets: dict[str, Network | str], done: float, share: float
-    ) -> list[Cell]:
+    def _side_by_side(self, m: int, n: int, nets: dict[str, Network | str], done: float, share: float) -> list[Cell]:
         batch = Batch(m, n, self.settings.dtype)
         ready: dict[str, dict[str, Call]] = {}
         skipped: dict[str, dict[str, str]] = {contender.name: {} for contender in self.racing}
@@ -149,16 +180,16 @@ class Sweep:
                 else:
                     timings[name][item] = timing
                     self._seen[name, item] = (_work(item, m, n), timing.seconds)
-        return [self._cell(m, n, contender, timings[contender.name], skipped[contender.name]) for contender in self.racing]
+        return [
+            self._cell(m, n, contender, timings[contender.name], skipped[contender.name]) for contender in self.racing
+        ]
 
     def _expected(self, name: str, item: str, m: int, n: int) -> float:
         """The seconds of one call, from the last that was measured; a short one is overhead, which does not grow."""
         work, seconds = self._seen.get((name, item), (1.0, 0.0))
         return seconds * _work(item, m, n) / work if seconds > OVERHEAD * self.settings.limit_seconds else seconds
 
-    def _cell(
-        self, m: int, n: int, contender: Contender, timings: dict[str, Timing], skipped: dict[str, str]
-    ) -> Cell:
+    def _cell(self, m: int, n: int, contender: Contender, timings: dict[str, Timing], skipped: dict[str, str]) -> Cell:
         peak = self.peaks.get(contender.device)
         moved = 2 * m * n * (4 if self.settings.dtype == "float32" else 8) / 1e9
         items = {}
@@ -171,7 +202,9 @@ class Sweep:
                 gflops, 100 * gflops / peak.gflops if gflops and peak else None,
                 gb, 100 * gb / copied if gb and copied else None,
             )  # fmt: skip
-        transfer = 0.0 if shares_memory(contender.backend) else items["transfer"].seconds if "transfer" in items else None
+        transfer = (
+            0.0 if shares_memory(contender.backend) else items["transfer"].seconds if "transfer" in items else None
+        )
         cell = Cell(m, n, contender.name, items, skipped, transfer, None)
         return Cell(m, n, contender.name, items, skipped, transfer, cell.seconds("step", transfer=True))
 

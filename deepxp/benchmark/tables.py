@@ -28,6 +28,11 @@ def duration(seconds: float) -> str:
     return f"{number(seconds / unit)} {name}"
 
 
+def percent(x: float) -> str:
+    """`87`, and of little a digit more: `0.4`."""
+    return f"{x:.1f}" if x < 9.95 else f"{x:.0f}"
+
+
 def net(n: int) -> str:
     """The network that a step trains."""
     return f"{n}-{n}-{n}-{OUTPUTS}"
@@ -127,22 +132,22 @@ def _ruled(title: str, width: int) -> str:
 def _line(cell: Cell) -> str:
     items = cell.items
     step, softmax = items.get("step"), items.get("softmax")
-    words = [_or(step and step.seconds), _or(cell.transfer_seconds), _or(step and step.first_seconds)]
+    words = [_or(cell.seconds("step")), _or(cell.transfer_seconds), _or(step.first_seconds if step else None)]
     line = f"{cell.contender:<{NAME}}" + "".join(f"{word:>{TIME}}" for word in words)
     line += "".join(f"{_rate(items.get(p), 'gflops', 'percent_of_peak'):>{RATE}}" for p in PRODUCTS)
-    line += f"{_or(softmax and softmax.seconds):>{RATE}}{_rate(softmax, 'gb_per_second', 'percent_of_copy'):>{RATE}}"
-    return line + f"{_or(items['loss'].seconds if 'loss' in items else None):>{RATE}}"
+    line += f"{_or(cell.seconds('softmax')):>{RATE}}{_rate(softmax, 'gb_per_second', 'percent_of_copy'):>{RATE}}"
+    return line + f"{_or(cell.seconds('loss')):>{RATE}}"
 
 
 def _or(seconds: float | None) -> str:
     return "-" if seconds is None else duration(seconds)
 
 
-def _rate(item: Measured | None, rate: str, percent: str) -> str:
+def _rate(item: Measured | None, rate: str, of: str) -> str:
     if item is None or getattr(item, rate) is None:
         return "-"
-    share = getattr(item, percent)
-    return f"{number(getattr(item, rate))} {'' if share is None else f'{share:.0f}%':>4}"
+    share = getattr(item, of)
+    return f"{number(getattr(item, rate))} {'' if share is None else percent(share) + '%':>4}"
 
 
 def _crossovers(found: Sequence[Crossover]) -> Iterator[str]:

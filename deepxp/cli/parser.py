@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from deepxp.cli import bench
 from deepxp.cli.config import nearest
 from deepxp.cli.options import CHECKED, ROWS
 from deepxp.errors import ConfigError
@@ -104,7 +105,7 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
 
     def command(name: str, module: str, arguments: str, help: str, description: str, examples: str = "") -> Parser:
-        usage = f"deepxp {name} {arguments} [options]"
+        usage = f"deepxp {name} {arguments} [options]".replace("  ", " ")
         sub = commands.add_parser(name, help=help, usage=usage, **_about(description, examples))
         sub.set_defaults(module=module, function="run" if module == name else name)
         return sub
@@ -137,6 +138,9 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     check.add_argument("model", metavar="MODEL", nargs="?", help=MODEL)
     check.add_argument("--data", metavar="FILE", dest=f"{FLAG}data", default=argparse.SUPPRESS, help="samples to use")
     _rows(check, [name for name in ROWS if name in CHECKED])
+
+    help = "how fast is this machine, and from which batch size on is a GPU faster?"
+    bench.add_arguments(command("bench", "bench", "", help, bench.DESCRIPTION, bench.EXAMPLES))
     return parser, dict(commands.choices)
 
 

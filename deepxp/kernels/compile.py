@@ -17,7 +17,6 @@ import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache
 
-
 # NaN and infinity must reach the result, so neither may be assumed away; a sum may be taken in any order
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 SUM: dict[str, Any] = OPTIONS | {"fastmath": {"contract", "nsz", "arcp", "reassoc"}}

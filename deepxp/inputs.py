@@ -95,13 +95,14 @@ def _labels(y: Array, classes: int, m: int) -> Array:
         if (y != np.floor(y)).any():
             sample = int(np.argmax(y != np.floor(y)))
             raise DataError(f"labels are whole numbers, got {y[sample]} for sample {sample + 1}")
-    low, high = y.min(), y.max()
-    if low < 0 or high >= classes:
+    # as unsigned numbers negative labels are the greatest: one look at a training batch instead of two
+    unsigned = y.view(f"u{y.itemsize}") if y.dtype.kind == "i" else y
+    if unsigned.max() >= classes or (y.dtype.kind == "f" and y.min() < 0):
         sample = int(np.argmax((y < 0) | (y >= classes)))
         raise DataError(
             f"labels must lie in 0..{classes - 1} for {classes} outputs, got {y[sample]} for sample {sample + 1}"
         )
-    return y.astype(np.int32)
+    return y.astype(np.int32, copy=False)
 
 
 def _finite(values: Array, name: str) -> None:

@@ -147,6 +147,7 @@ def column_loops(dtype: str) -> tuple[Any, Any]:
     exponentials, shares = (kept(f, dtype, options=SUM) for f in (exponentials, shares))
 
     def softmax_columns(Z: Array, A: Array, start: int, stop: int, height: int, width: int) -> None:
+        width = min(width, stop - start)
         tops = np.empty((-(-Z.shape[0] // height), width), Z.dtype)
         top, total = np.empty(width, Z.dtype), np.empty(width, Z.dtype)
         for lo in range(start, stop, width):
@@ -157,6 +158,7 @@ def column_loops(dtype: str) -> tuple[Any, Any]:
     def label_columns(
         Z: Array, y: Array, ell: Array, dZ: Array, start: int, stop: int, height: int, width: int
     ) -> None:
+        width = min(width, stop - start)
         tops = np.empty((-(-Z.shape[0] // height), width), Z.dtype)
         top, total = np.empty(width, Z.dtype), np.empty(width, Z.dtype)
         for lo in range(start, stop, width):
@@ -173,7 +175,7 @@ def column_loops(dtype: str) -> tuple[Any, Any]:
 
 def tile_of(C: int) -> tuple[int, int]:
     """Rows and columns of a tile of `column_loops`, for columns of C numbers."""
-    return (C, TILE // C // 16 * 16) if C <= 64 else (64, 256)
+    return (C, min(512, TILE // C // 16 * 16)) if C <= 64 else (64, 128)
 
 
 @cache

@@ -9,7 +9,7 @@ from deepxp.benchmark.results import FORMAT
 from deepxp.benchmark.run import plan
 from deepxp.cli import main
 
-SMALL = ["bench", "--m", "4,2", "--n", "3", "--limit", "0.01", "--quick"]
+SMALL = ["bench", "--m", "4,2", "--n", "3", "--limit", "5", "--quick"]
 
 
 @pytest.fixture(autouse=True)

@@ -184,6 +184,8 @@ def test_probabilities_must_sum_to_1():
     Y = np.array([[0.5, 0.2], [0.5, 0.9]])
     with raises(dx.DataError, "sum to 1", "sample 2 sums to 1.1"):
         targets(Y, SOFTMAX, 2, 2)
+    with raises(dx.DataError, "sum to 1", "sample 1 sums to 0.7"):
+        targets(Y - 0.15, SOFTMAX, 2, 2)
     assert_allclose(targets(np.array([[0.3334], [0.3333], [0.3333]]), SOFTMAX, 3, 1).sum(), 1.0)
 
 

@@ -320,8 +320,13 @@ def test_without_patience_the_last_weights_stay():
 
 
 def test_a_gain_within_min_delta_is_none():
-    _, history, _, _ = overfitting(patience=2, min_delta=10.0)
-    assert (len(history), history.best_epoch, history.stopped_early) == (3, 1, True)
+    runs = {}
+    for min_delta in (0.0, 0.5):
+        net, (X, y) = network(), data()
+        runs[min_delta] = dx.train(net, X, y, epochs=6, validation=(X, y), patience=2, min_delta=min_delta)
+        assert (np.diff(runs[min_delta]["validation_loss"]) < 0).all()
+    assert (len(runs[0.0]), runs[0.0].best_epoch, runs[0.0].stopped_early) == (6, 6, False)
+    assert (len(runs[0.5]), runs[0.5].best_epoch, runs[0.5].stopped_early) == (3, 1, True)
 
 
 def test_a_validation_loss_that_is_never_finite():

@@ -115,7 +115,7 @@ def _noise(cells: Sequence[Cell]) -> list[str]:
         return []
     return [
         f"Other programs were using this machine: {unsteady} of {len(items)} medians are more than twice the best "
-        "round. Believe none of the times, or repeat them with nothing else running; where cores are shared, "
+        "round. Repeat with nothing else running before you rely on the times; where cores are shared, "
         "OPENBLAS_NUM_THREADS=1 keeps threads from waiting for each other."
     ]
 

@@ -13,11 +13,11 @@ NAME, TIME, RATE, WIDTH = 17, 12, 12, 120
 
 
 def number(x: float) -> str:
-    """Three significant digits, in full: 0.0123, 1.23, 123, 12,345."""
+    """Three significant digits, at most three behind the point: 0.012, 1.23, 123, 12,345."""
     if x == 0:
         return "0"
-    x = x if abs(x) >= 100 else float(f"{x:.3g}")  # rounded first, for the digits to be counted: 9.996 is 10.0
-    return f"{x:,.{max(0, 2 - math.floor(math.log10(abs(x))))}f}"
+    rounded = float(f"{x:.3g}")  # for its digits only: 9.996 is 10.0
+    return f"{x:,.{min(3, max(0, 2 - math.floor(math.log10(abs(rounded)))))}f}"
 
 
 def duration(seconds: float) -> str:

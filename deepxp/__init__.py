@@ -13,7 +13,8 @@ The map, from the mathematics up; imports only go down:
     backend, devices        a device as a value: name, xp, kernels
     parameters, workspace   theta and the memory of a step
     data, metrics, rng      tables, digits, scaling; accuracy and the like; counter-based streams
-    network, optimizers     the recursions; the rates of a step
+    network, recursions     the parameters and predictions; forward, loss and backward
+    optimizers              the rates of a step, schedules
     gradcheck, evaluation   the gradient against differences; J and metrics on data
     training, functions     the step and the loop; every op with xp inferred
     cli                     the command line
@@ -78,8 +79,7 @@ from deepxp.optimizers import (
     StepDecay,
 )
 from deepxp.training import History, TrainingStep, train
-
-__version__ = "0.1.0"
+from deepxp.version import __version__
 
 __all__ = [
     "SGD",
@@ -108,6 +108,7 @@ __all__ = [
     "ShapeError",
     "StepDecay",
     "TrainingStep",
+    "__version__",
     "adam",
     "adamw",
     "array_namespace",

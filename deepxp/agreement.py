@@ -9,8 +9,9 @@ import numpy as np
 from deepxp import rng
 from deepxp.backend import Backend, cpu
 from deepxp.inputs import is_labels, samples, targets
-from deepxp.network import Network, backward, class_column, evaluate_loss, forward
+from deepxp.network import Network
 from deepxp.ops.typing import Array
+from deepxp.recursions import backward, class_column, evaluate_loss, forward
 
 Trace = dict[tuple[str, int], Array]
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from deepxp import metrics
 from deepxp.inputs import is_labels, samples, targets
-from deepxp.network import CHUNK, Network, class_column
+from deepxp.network import CHUNK, Network
 from deepxp.ops.typing import Array
+from deepxp.recursions import class_column
 
 
 @dataclass(frozen=True)

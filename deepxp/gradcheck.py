@@ -10,9 +10,10 @@ import numpy as np
 from deepxp import rng
 from deepxp.errors import ConfigError, GradientError
 from deepxp.inputs import is_labels, samples, targets
-from deepxp.network import Network, backward, class_column, evaluate_loss, forward
+from deepxp.network import Network
 from deepxp.ops import activations
 from deepxp.ops.typing import Array
+from deepxp.recursions import backward, class_column, evaluate_loss, forward
 
 STEP = 1e-5  # central differences in float64: truncation about STEP^2, rounding about 1e-16 / STEP
 TOLERANCE = 1e-7

@@ -16,11 +16,12 @@ from deepxp.errors import ConfigError, NonFiniteError, ShapeError
 from deepxp.evaluation import Evaluation
 from deepxp.health import diagnose
 from deepxp.inputs import is_labels, sample_weights, samples, targets
-from deepxp.network import Network, backward, class_column, evaluate_loss, forward
+from deepxp.network import Network
 from deepxp.ops.regularization import clip_by_norm, l2_gradient, l2_penalty
 from deepxp.ops.typing import Array
 from deepxp.ops.updates import update
 from deepxp.optimizers import Adam, Constant, Optimizer
+from deepxp.recursions import backward, class_column, evaluate_loss, forward
 from deepxp.workspace import Memory, Workspace
 
 

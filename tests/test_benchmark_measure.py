@@ -20,7 +20,17 @@ from test_benchmark_fakes import (
 )
 
 import deepxp as dx
-from deepxp.benchmark.measure import ITEMS, MOST_REPEATS, PRODUCTS, Batch, Call, Stopwatch, Timing, calls
+from deepxp.benchmark.measure import (
+    ITEMS,
+    MOST_REPEATS,
+    PRODUCTS,
+    Batch,
+    Call,
+    Stopwatch,
+    Timing,
+    calls,
+    square_product,
+)
 from deepxp.benchmark.run import peak
 from deepxp.benchmark.tables import duration
 
@@ -212,6 +222,13 @@ def test_percent_of_the_peak_and_of_a_copy(both):  # noqa: F811
         assert cell.items["copy"].gb_per_second == pytest.approx(gb, rel=1e-9)
         assert cell.items["softmax"].percent_of_copy == pytest.approx(100.0, rel=1e-9)
         assert cell.items["step"].gflops is cell.items["step"].gb_per_second is cell.items["loss"].gflops is None
+
+
+def test_the_square_product_is_of_two_matrices():
+    A, B, out = square_product(dx.backend("cpu"), 300, "float64").run.args  # of one with itself NumPy computes half
+    assert A.shape == B.shape == out.shape == (300, 300)
+    assert A.dtype == B.dtype == out.dtype == np.float64
+    assert not np.shares_memory(A, B)
 
 
 def test_a_peak_that_does_not_fit_the_memory_is_the_largest_that_does(cupy_double):  # noqa: F811

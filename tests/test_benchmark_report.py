@@ -1,6 +1,7 @@
 """The page and the text: what they show is what is in the JSON, and a browser shows all of it."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -43,8 +44,8 @@ def same(shown, value):
     """Does the text say the number, to the digits that it shows? Written apart from the code that formats."""
     if value is None:
         return shown in ("–", "-")
-    if shown in ("–", "-"):
-        return False
+    if shown in ("–", "-", "0"):
+        return shown == "0" and value == 0
     text, _, unit = shown.replace(",", "").partition(" ")
     digits = len(text.partition(".")[2])
     scale = SCALES[unit] if unit else 1.0
@@ -69,7 +70,7 @@ def test_the_comparison_takes_what_is_right(shown, value):
 
 @pytest.mark.parametrize(
     ("shown", "value"),
-    [("1.24 ms", 0.00123), ("1.23 µs", 0.00123), ("–", 1.0), ("0", 0.7), ("1.23", None), ("57", 58.1)],
+    [("1.24 ms", 0.00123), ("1.23 µs", 0.00123), ("–", 1.0), ("0", 0.0002), ("0", 0.7), ("1.23", None), ("57", 58.1)],
 )
 def test_the_comparison_refuses_what_is_wrong(shown, value):
     assert not same(shown, value)
@@ -263,10 +264,42 @@ def test_a_plot_has_a_point_for_every_number(both):  # noqa: F811
     assert marks == [m * (per_n + 1)] * n + [m * n * 2] * 3 + [m * per_n] * n
 
 
+def heights(svg):
+    """From the labels of its vertical axis: what a height in the plot means."""
+    ticks = [x for x in svg.iter(f"{SVG}text") if x.get("text-anchor") == "end" and x.text[0].isdigit()]
+    (y0, low), *_, (y1, high) = sorted((float(x.get("y")) - 4, reading(x.text)) for x in ticks)
+    return lambda y: math.exp(math.log(low) + (y - y0) / (y1 - y0) * (math.log(high) - math.log(low)))
+
+
+def reading(text):
+    number, _, unit = text.replace(",", "").partition(" ")
+    return float(number) * (SCALES[unit] if unit else 1.0)
+
+
 def test_the_peak_is_drawn_in_where_it_is(both):  # noqa: F811
-    text = plots.products(both)
-    for row in both.contenders:
-        assert text.count(f"peak {tables.number(row.peak.gflops)}<") == 3
+    for svg in ET.fromstring(f"<div>{plots.products(both)}</div>").iter(f"{SVG}svg"):
+        if svg.get("role") != "img":
+            continue
+        at = heights(svg)
+        drawn = [x.get("d") for x in svg.iter(f"{SVG}path") if "dashed" in x.get("class")]
+        said = [x.text for x in svg.iter(f"{SVG}text") if x.text.startswith("peak")]
+        assert said == [f"peak {tables.number(row.peak.gflops)}" for row in both.contenders]
+        for d, row in zip(drawn, both.contenders, strict=True):
+            y = float(re.match(r"M\d+ ([\d.]+)H", d)[1])
+            assert at(y) == pytest.approx(row.peak.gflops, rel=0.02)
+
+
+def test_points_are_where_their_numbers_are(both):  # noqa: F811
+    svgs = [s for s in page(both).iter(f"{SVG}svg") if s.get("role") == "img"]
+    for n, svg in zip(SETTINGS.n, svgs, strict=False):
+        at = heights(svg)
+        lines = [x.get("points").split() for x in svg.iter(f"{SVG}polyline")]
+        cells = [[both.cell(m, n, row.name) for m in SETTINGS.m] for row in both.contenders]
+        expected = [[c.seconds("step") / c.m for c in row] for row in cells]
+        expected.append([c.step_with_transfer_seconds / c.m for c in cells[-1]])
+        assert len(lines) == len(expected)
+        for line, values in zip(lines, expected, strict=True):
+            assert [at(float(point.split(",")[1])) for point in line] == pytest.approx(values, rel=0.02)
 
 
 def test_ticks_are_at_1_2_5_or_powers_of_ten():

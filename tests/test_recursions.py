@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 import deepxp as dx
 from deepxp.backend import Backend
 from deepxp.kernels import numpy as numpy_kernels
-from deepxp.network import backward, class_column, evaluate_loss, forward
 from deepxp.ops.activations import ACTIVATIONS
 from deepxp.parameters import Parameters
+from deepxp.recursions import backward, class_column, evaluate_loss, forward
 from deepxp.rng import dropout_bits
 
 H = 1e-5

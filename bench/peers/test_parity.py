@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 import deepxp as dx
 from deepxp.backend import Backend
 from deepxp.kernels import numpy as numpy_kernels
-from deepxp.network import backward, class_column, evaluate_loss, forward
+from deepxp.recursions import backward, class_column, evaluate_loss, forward
 
 torch = pytest.importorskip("torch", reason="torch is not installed: python -m pip install torch")
 

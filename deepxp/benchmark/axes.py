@@ -147,7 +147,9 @@ def panel(
     parts += [
         f'<path class="line s{level.colour} dashed" d="M{LEFT} {y_place(level.y):.1f}{across}"/>' for level in levels
     ]
-    for level, y in zip(levels, apart([y_place(level.y) - 5 for level in levels], TOP - 4, HEIGHT - BOTTOM), strict=True):
+    for level, y in zip(
+        levels, apart([y_place(level.y) - 5 for level in levels], TOP - 4, HEIGHT - BOTTOM), strict=True
+    ):
         parts.append(f'<text class="tick t{level.colour}" x="{LEFT + 6}" y="{y:.1f}">{escape(level.label)}</text>')
     for line in lines:
         places = [(x_place(p.x), y_place(p.y), p) for p in line.points]

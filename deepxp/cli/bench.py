@@ -12,6 +12,7 @@ from deepxp.cli.options import POSITIVE, SIZES, Kind
 from deepxp.cli.report import Report, as_json, write_whole
 from deepxp.errors import ConfigError
 from deepxp.network import DTYPES
+from deepxp.version import __version__
 
 DESCRIPTION = """\
 Measure matrix products, softmax and a training step of n-n-n-10 for every m
@@ -62,7 +63,7 @@ def run(arguments: Namespace, clock: Callable[[], float] = time.perf_counter) ->
         progress(0.0, "looking for devices")
         found, seconds = find(clock)
         racing = contenders(found, settings.asked, clock)
-        version = sys.modules["deepxp"].__version__
+        version = __version__
         results = run(settings, racing, found, clock, version=version, finding_seconds=seconds, progress=progress)
     Report(as_json=arguments.json == "-").line(tables.text(results))
     if arguments.json == "-":

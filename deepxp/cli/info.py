@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from importlib import import_module, metadata
@@ -15,6 +14,7 @@ import numpy as np
 from deepxp import modelfile
 from deepxp.cli.report import Report
 from deepxp.devices import cupy_wheels, devices
+from deepxp.version import __version__
 
 OPTIONAL = ("numba", "matplotlib", "scikit-learn", "threadpoolctl")
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> int:
 def of_machine() -> dict[str, Any]:
     """Versions and devices."""
     return {
-        "deepxp": sys.modules["deepxp"].__version__,
+        "deepxp": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": platform.platform(),
         "numpy": np.__version__,

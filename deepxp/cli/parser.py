@@ -9,6 +9,7 @@ from deepxp.cli import bench
 from deepxp.cli.config import nearest
 from deepxp.cli.options import CHECKED, ROWS
 from deepxp.errors import ConfigError
+from deepxp.version import __version__
 
 FLAG = "flag:"  # what dest begins with for a row of the table, so that those that were given can be told from the rest
 MODEL = "a model.safetensors that train wrote"
@@ -100,7 +101,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parsers() -> tuple[Parser, dict[str, Any]]:
     parser = Parser(prog="deepxp", **_about(DESCRIPTION, EXAMPLES))
-    version = sys.modules["deepxp"].__version__  # not an import: the package is the floor above this one
+    version = __version__
     parser.add_argument("--version", action="version", version=f"deepxp {version}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
 

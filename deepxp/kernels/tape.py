@@ -83,7 +83,7 @@ SCALAR: dict[Any, Callable[..., float]] = {
 }
 
 # Comparing two values is written down, too: sets and dicts of them work by identity, `in` a tuple does not
-for _name, _ufunc in {
+BINARY: dict[str, Any] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -97,14 +97,15 @@ for _name, _ufunc in {
     "ne": np.not_equal,
     "and": np.logical_and,
     "or": np.logical_or,
-}.items():
+}
+UNARY: dict[str, Any] = {"neg": np.negative, "abs": np.abs, "invert": np.logical_not}
+for _name, _ufunc in BINARY.items():
     setattr(Value, f"__{_name}__", lambda a, b, f=_ufunc: a.tape.call(f, a, b))
     setattr(Value, f"__r{_name}__", lambda a, b, f=_ufunc: a.tape.call(f, b, a))
-for _name, _ufunc in {"neg": np.negative, "abs": np.abs, "invert": np.logical_not}.items():
+for _name, _ufunc in UNARY.items():
     setattr(Value, f"__{_name}__", lambda a, f=_ufunc: a.tape.call(f, a))
 
-PREDICATES = {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal}
-PREDICATES |= {np.logical_and, np.logical_or, np.logical_not}
+PREDICATES = {BINARY[name] for name in ("gt", "ge", "lt", "le", "eq", "ne", "and", "or")} | {np.logical_not}
 
 
 class Scratch(threading.local):

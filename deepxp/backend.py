@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -119,8 +118,10 @@ class CupyBackend(Backend):
 
 def cpu() -> Backend:
     """NumPy with the compiled kernels where Numba is installed, else with those in NumPy itself."""
-    engine = "numpy" if find_spec("numba") is None else "numba"
-    kernels = import_module(f"deepxp.kernels.{engine}")  # Numba takes a quarter of a second: only who needs it waits
+    try:
+        kernels = import_module("deepxp.kernels.numba")  # a quarter of a second, so only for who needs it
+    except ImportError:  # not installed, or for another NumPy: `deepxp info` says which
+        kernels = import_module("deepxp.kernels.numpy")
     return Backend("cpu", np, kernels)
 
 

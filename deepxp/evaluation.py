@@ -48,8 +48,8 @@ class Evaluation:
         with backend.active():
             classes = class_column(net, labels=labels)
             for start in range(0, M, step):
-                Z = net.output(self.X[start : start + step], link=False)
-                Y = backend.asarray(self.Y[start : start + step], None if labels else net.dtype)
+                Z = net.output(self.X[start : min(start + step, M), :], link=False)
+                Y = backend.asarray(self.Y[start : start + step, ...], None if labels else net.dtype)
                 ell, dZ = backend.empty((Z.shape[1],), net.dtype), backend.empty(Z.shape, net.dtype)
                 if classes is None:
                     backend[net.loss.evaluate](Z, Y.T, ell, dZ)

@@ -19,6 +19,7 @@ from deepxp.ops.activations import ACTIVATIONS, Activation
 from deepxp.ops.losses import LOSSES, Loss
 from deepxp.ops.typing import Array
 from deepxp.parameters import Gradient, Parameters, count_parameters
+from deepxp.version import __version__
 from deepxp.workspace import Memory
 
 IDENTITY = ACTIVATIONS["identity"]
@@ -175,8 +176,9 @@ class Network:
         out = backend.empty((n, M), self.dtype) if stays else np.empty((n, M), self.dtype)
         step = max(1, CHUNK // max(self.sizes))
         for start in range(0, M, step):
-            A = self.output(table[start : start + step])
-            out[:, start : start + step] = A if stays else backend.asnumpy(A)
+            stop = min(start + step, M)
+            A = self.output(table[start:stop, :])
+            out[:, start:stop] = A if stays else backend.asnumpy(A)
         return out
 
     def output(self, rows: Array, *, link: bool = True) -> Array:
@@ -214,6 +216,7 @@ class Network:
             epochs=self.epochs,
             classes=self.classes,
             scaler=self.scaler.kind if self.scaler else None,
+            version=__version__,
         )
         scaler = {"shift": self.scaler.shift, "factor": self.scaler.factor} if self.scaler else {}
         modelfile.write(path, model, self.backend.asnumpy(self.theta), scaler)

@@ -257,7 +257,7 @@ class _Epochs:
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
         step.epoch, step.index, total, pending = net.epochs, 0, 0.0, []
         for i in range(steps):
-            index = rows[i * size : (i + 1) * size]
+            index = rows[i * size : min((i + 1) * size, M)]
             work = step.workspace(index.shape[0], labels=labels)
             self.batches.fill(index, work.X, work.Y, work.w)
             step.lr = step.optimizer.lr * self.schedule.factor(epoch + (i + 0.5) / steps, self.epochs)

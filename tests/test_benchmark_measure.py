@@ -225,7 +225,7 @@ def test_percent_of_the_peak_and_of_a_copy(both):  # noqa: F811
 
 
 def test_the_square_product_is_of_two_matrices():
-    A, B, out = square_product(dx.backend("cpu"), 300, "float64").run.args  # of one with itself NumPy computes half
+    _, A, B, out = square_product(dx.backend("cpu"), 300, "float64").run.args  # of one with itself NumPy computes half
     assert A.shape == B.shape == out.shape == (300, 300)
     assert A.dtype == B.dtype == out.dtype == np.float64
     assert not np.shares_memory(A, B)

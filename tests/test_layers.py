@@ -49,7 +49,11 @@ OPS_MAY_IMPORT = {"__future__", "collections.abc", "dataclasses", "typing"}
 # Importing deepxp must not import these: they are optional, slow to import, or both.
 OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 
-MOST_CODE_LINES = 4000  # what can be read in an hour; docstrings, comments and blank lines are not counted
+# Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; around it stand
+# rooms that a reader enters only for their own sake.
+AROUND = {"benchmark", "cli", "data", "devices", "safetensors", "toml"}
+MOST_CODE_LINES = 3200
+MOST_CODE_LINES_AROUND = 4200
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it
@@ -204,9 +208,11 @@ def test_importing_deepxp_leaves_the_optional_packages_alone(tmp_path):
     assert imported_by("import deepxp, numba", tmp_path) == {"numba"}
 
 
-def test_the_package_can_be_read_in_an_hour():
+def test_what_trains_a_network_can_be_read_in_an_hour():
     lines = {name: code_lines(path.read_text(encoding="utf-8")) for name, path in modules(PACKAGE).items()}
-    assert sum(lines.values()) <= MOST_CODE_LINES, lines
+    around = {name: n for name, n in lines.items() if room(name) in AROUND}
+    assert sum(lines.values()) - sum(around.values()) <= MOST_CODE_LINES, lines
+    assert sum(around.values()) <= MOST_CODE_LINES_AROUND, around
 
 
 def test_no_file_needs_much_scrolling():

@@ -147,16 +147,16 @@ def panel(
     parts += [
         f'<path class="line s{level.colour} dashed" d="M{LEFT} {y_place(level.y):.1f}{across}"/>' for level in levels
     ]
-    for level, y in zip(
-        levels, apart([y_place(level.y) - 5 for level in levels], TOP - 4, HEIGHT - BOTTOM), strict=True
-    ):
-        parts.append(f'<text class="tick t{level.colour}" x="{LEFT + 6}" y="{y:.1f}">{escape(level.label)}</text>')
     for line in lines:
         places = [(x_place(p.x), y_place(p.y), p) for p in line.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
         parts.append(f'<polyline class="line s{line.colour}{" dashed" if line.dashed else ""}" points="{path}"/>')
         if line.marks:
             parts += [mark(line.colour, line.shape, x, y, p.note) for x, y, p in places]
+    for level, y in zip(
+        levels, apart([y_place(level.y) - 5 for level in levels], TOP - 4, HEIGHT - BOTTOM), strict=True
+    ):
+        parts.append(f'<text class="tick t{level.colour}" x="{LEFT + 6}" y="{y:.1f}">{escape(level.label)}</text>')
     named = [line for line in lines if line.label]
     ends = apart([y_place(line.points[-1].y) + 4 for line in named], TOP, HEIGHT - BOTTOM)
     for line, y in zip(named, ends, strict=True):

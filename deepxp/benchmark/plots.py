@@ -34,7 +34,7 @@ def time_per_sample(results: Results) -> str:
         entries,
         [
             panel(
-                f"n = {n}", lines, "m, samples in a batch", "a sample", bounds(values), _seconds, (), _note(results, n)
+                f"n = {n}", lines, "m, samples in a batch", "a sample", bounds(values), round_duration, (), _note(results, n)
             )
             for n, lines in panels
             if lines
@@ -42,13 +42,13 @@ def time_per_sample(results: Results) -> str:
     )
 
 
-def _seconds(value: float) -> str:
-    """A tick: `50 µs`."""
+def round_duration(value: float) -> str:
+    """Of a round number, without zeros behind the point: `50 µs`."""
     unit, name = next(((u, name) for u, name in UNITS if value >= u * (1 - 1e-9)), UNITS[-1])
     return f"{value / unit:g} {name}"
 
 
-def _plain(value: float) -> str:
+def round_number(value: float) -> str:
     return f"{value:,.15g}"
 
 
@@ -92,7 +92,7 @@ def products(results: Results) -> str:
     return _figure(
         [*_entries(rows, colour), (None, True, "the largest square product")],
         [
-            panel(transposed(product), lines, "m, samples in a batch", "GFLOP/s", bounds(values), _plain, peaks)
+            panel(transposed(product), lines, "m, samples in a batch", "GFLOP/s", bounds(values), round_number, peaks)
             for product, lines in panels
             if lines
         ],
@@ -111,7 +111,7 @@ def bandwidth(results: Results) -> str:
     return _figure(
         [*_entries(results.contenders, colour), (None, True, "a plain copy of the same array")],
         [
-            panel(f"n = {n}", lines, "m, samples in a batch", "GB/s", bounds(values), _plain)
+            panel(f"n = {n}", lines, "m, samples in a batch", "GB/s", bounds(values), round_number)
             for n, lines in panels
             if lines
         ],

@@ -28,7 +28,7 @@ one batch of m samples and their labels from the host's memory to the device's; 
 The rest is <em>compute</em>.
 A layer of n units with n inputs has three products, W A forward (with the bias), dZ Aᵀ and Wᵀ dZ
 backward, of 2 n n m floating-point operations each. They run as the network runs them, and are compared with the best
-square product that was measured on the device before, N x N with N doubled as long as it takes reasonable time.
+round of a square product on the device, measured before, N x N with N doubled as long as it takes reasonable time.
 softmax and a plain copy read and write n x m numbers once; the copy is of an array of the same size, so that small
 ones are copied within the cache. <em>With loss</em> is softmax-cross-entropy and its gradient.
 A training step is forward, loss, backward and Adam of the network n-n-n-10 with relu, at a learning rate too small to

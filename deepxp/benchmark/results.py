@@ -8,7 +8,7 @@
     devices             of every device: name, usable, description, reason, fix
     finding_seconds     what it took to find the devices: CuPy's import, and a kernel and a product on each GPU
     contenders          of every one: name, device, engine, default (what `--device` runs), start_seconds, and
-                        peak: N, seconds, gflops, first_seconds of the best square product of the device, or null
+                        peak: N, seconds, gflops, first_seconds of the best round of a square product, or null
     cells               of every (m, n) and contender:
         m, n, contender
         items           by name, W A | dZ A^T | W^T dZ | softmax | copy | loss | transfer | step:
@@ -51,7 +51,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Peak:
-    """The best rate of a device in square products."""
+    """The best rate of a device in square products, that of one round: what it can do if nothing disturbs it."""
 
     N: int
     seconds: float

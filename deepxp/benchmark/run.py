@@ -87,7 +87,7 @@ def run(
 
 
 def peak(watch: Stopwatch, contender: Contender, settings: Settings) -> Peak | None:
-    """The best rate in products of N x N matrices, N doubled until the next would take longer than `peak_seconds`."""
+    """The best round in products of N x N matrices, N doubled until the next would take longer than `peak_seconds`."""
     best, first = None, None
     N = SMALLEST
     while N <= LARGEST:
@@ -99,9 +99,9 @@ def peak(watch: Stopwatch, contender: Contender, settings: Settings) -> Peak | N
         if isinstance(timing, str):
             break
         first = timing.first if first is None else first
-        gflops = 2 * N**3 / timing.seconds / 1e9
+        gflops = 2 * N**3 / timing.low / 1e9
         if best is None or gflops > best.gflops:
-            best = Peak(N, timing.seconds, gflops, first)
+            best = Peak(N, timing.low, gflops, first)
         if 8 * timing.seconds > settings.peak_seconds:
             break
         N *= 2

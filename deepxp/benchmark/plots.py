@@ -34,7 +34,14 @@ def time_per_sample(results: Results) -> str:
         entries,
         [
             panel(
-                f"n = {n}", lines, "m, samples in a batch", "a sample", bounds(values), round_duration, (), _note(results, n)
+                f"n = {n}",
+                lines,
+                "m, samples in a batch",
+                "a sample",
+                bounds(values),
+                round_duration,
+                (),
+                _note(results, n),
             )
             for n, lines in panels
             if lines
@@ -49,6 +56,7 @@ def round_duration(value: float) -> str:
 
 
 def round_number(value: float) -> str:
+    """`50`, `0.5`"""
     return f"{value:,.15g}"
 
 

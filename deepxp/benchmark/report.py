@@ -23,14 +23,18 @@ Every time is the median of repeated rounds of repeated calls; a round lasts at 
 not matter, and at most {rounds} rounds were made within {limit} for each m and n. On a GPU the host waits for the
 device before it reads the clock, at both ends of every round. The contenders take turns, in the opposite order every
 other time, so that whatever slows the machine slows all of them.
+
 The <em>first call</em> is reported apart: it compiles, loads libraries and allocates. The <em>transfer</em> is that of
 one batch of m samples and their labels from the host's memory to the device's; on the CPU there is nothing to move.
 The rest is <em>compute</em>.
+
 A layer of n units with n inputs has three products, W A forward (with the bias), dZ Aᵀ and Wᵀ dZ
 backward, of 2 n n m floating-point operations each. They run as the network runs them, and are compared with the best
 round of a square product on the device, measured before, N x N with N doubled as long as it takes reasonable time.
-softmax and a plain copy read and write n x m numbers once; the copy is of an array of the same size, so that small
+
+A softmax and a plain copy read and write n x m numbers once; the copy is of an array of the same size, so that small
 ones are copied within the cache. <em>With loss</em> is softmax-cross-entropy and its gradient.
+
 A training step is forward, loss, backward and Adam of the network n-n-n-10 with relu, at a learning rate too small to
 change a weight, so that every repetition does the same work."""
 
@@ -158,7 +162,7 @@ def _crossovers(results: Results) -> str:
             for item in COMPARED
         )
         parts.append(
-            f'<div class="scroll"><table><caption>The m from which on {escape(device)} is faster than '
+            f'<div class="scroll"><table class="named"><caption>The m from which on {escape(device)} is faster than '
             f'{escape(here[0].against)}</caption><thead><tr><th scope="col"></th>{heads}</tr></thead>'
             f"<tbody>{rows}</tbody></table></div>"
         )
@@ -181,13 +185,16 @@ def _starting(results: Results) -> str:
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     finding = f"<p>Finding and trying the devices took {_time(results.finding_seconds)}.</p>"
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{finding}'
+    table = f'<table class="named"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{table}</div>{finding}'
 
 
 def _how(results: Results) -> str:
     settings, missing = results.settings, missing_engine(results)
     text = HOW.format(
-        least=duration(settings.least_seconds), rounds=settings.rounds, limit=duration(settings.limit_seconds)
+        least=plots.round_duration(settings.least_seconds),
+        rounds=settings.rounds,
+        limit=plots.round_duration(float(f"{settings.limit_seconds:.3g}")),
     )
     return (
         _paragraphs(text)
@@ -199,7 +206,7 @@ def _how(results: Results) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    joined = text.replace(".\n", ".</p><p>")
+    joined = text.replace("\n\n", "</p><p>")
     return f"<p>{joined}</p>"
 
 

@@ -49,7 +49,7 @@ OPS_MAY_IMPORT = {"__future__", "collections.abc", "dataclasses", "typing"}
 # Importing deepxp must not import these: they are optional, slow to import, or both.
 OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 
-# Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; around it stand
+# Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; around it are
 # rooms that a reader enters only for their own sake.
 AROUND = {"benchmark", "cli", "data", "devices", "safetensors", "toml"}
 MOST_CODE_LINES = 3200

@@ -37,9 +37,10 @@ def minimum(session):
 
 
 @nox.session(python="3.11")
-def fast(session):
-    """The tests with Numba, so with the fused CPU kernels."""
-    session.install(".[test,fast]")
+def plain(session):
+    """The tests without Numba, so with the kernels in NumPy itself."""
+    session.install(".[test]")
+    session.run("python", "-m", "pip", "uninstall", "-y", "numba", "llvmlite")
     run_pytest_on_wheel(session)
 
 

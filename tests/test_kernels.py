@@ -145,6 +145,8 @@ def cases(name, numbers, n, m):
         Y = x(n, m) if name == "squared_error" else probabilities(n, m)
         for order in ("C", "F"):  # the targets of a step are a transposed table
             yield {"Z": x(n, m), "Y": np.array(Y, order=order), "losses": empty(m), "dZ": empty(n, m)}
+        # columns that do not sum to 1, as after rounding, have the definition's loss and no other
+        yield {"Z": x(n, m), "Y": (0.75 * Y).astype(Y.dtype), "losses": empty(m), "dZ": empty(n, m)}
     elif name == "softmax_cross_entropy_labels":
         y, classes = rng.integers(0, n, m).astype(np.int32), np.arange(n, dtype=np.int32)[:, None]
         yield {"Z": x(n, m), "y": y, "classes": classes, "losses": empty(m), "dZ": empty(n, m)}
@@ -180,7 +182,14 @@ def cases(name, numbers, n, m):
         pytest.fail(f"there is no case for {name}: write one here")
 
 
+def looking_back(xp, theta, g, v, rate, mu):
+    """A user's own rule, which reads its old state after the new one is made."""
+    new = mu * v + g
+    return theta - rate * (new - 0.5 * v), new
+
+
 RULES = {
+    looking_back: (0.1, 0.9),
     updates.sgd: (0.1,),
     updates.momentum: (0.1, 0.9),
     updates.nesterov: (0.1, 0.9),
@@ -352,7 +361,7 @@ def test_the_backward_kernel_is_the_derivative_of_the_forward_kernel(kernels, g)
 @pytest.mark.parametrize("name", sorted(n for n in OPS if "cross_entropy" in n or n == "squared_error"))
 def test_dZ_of_a_loss_kernel_is_the_derivative_of_its_losses(kernels, name):
     xp, x, h = Backend("kernels", np, kernels), Numbers(np.float64, seed=3), 1e-6
-    *_, call = cases(name, x, 6, 9)
+    call, *_ = cases(name, x, 6, 9)
     direction = x(6, 9)
 
     def total(Z):
@@ -395,3 +404,18 @@ def test_what_works_in_place_needs_no_array_of_the_size_of_its_own(kernels, name
         if call.get("g") is ACTIVATIONS["softmax"] or call.get("out", call.get("A")) is not call.get("A"):
             continue
         assert peak(getattr(kernels, name), np, *call.values()) < 1.5 * n * m
+
+
+# a backend looks an op up by its name, and a user's function may have any name
+
+
+@pytest.mark.xfail(reason="a backend replaces any function that has the name of a kernel, whatever it computes")
+def test_a_users_own_loss_is_not_replaced_by_the_kernel_of_its_name(kernels):
+    def squared_error(xp, Z, Y, ell, dZ):
+        dZ[...] = 3.0 * (Z - Y)
+        ell[...] = 1.5 * xp.sum((Z - Y) * (Z - Y), axis=0)
+
+    x = Numbers(np.float64)
+    Z, Y, ell, dZ = x(2, 5), x(2, 5), x.empty(5), x.empty(2, 5)
+    Backend("kernels", np, kernels)[squared_error](Z, Y, ell, dZ)
+    assert_allclose(dZ, 3.0 * (Z - Y))

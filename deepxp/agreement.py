@@ -82,12 +82,11 @@ def trace(net: Network, X: Any, y: Any) -> Trace:
     backend = net.backend
     with backend.active():
         work = net.memory(table.shape[0], labels=labels, shared=False).workspace(table.shape[0])
-        backend.write(work.X, table)
+        net.fill(work.X, table)
         backend.write(work.Y, rows)
         for l, bits in enumerate(work.bits):
             if bits is not None:
                 backend.write(bits, rng.dropout_bits(net.seed, 0, 0, l, tuple(bits.shape)))
-        net.scale(work.X)
         gradient = net.gradient()
         forward(net, work)
         evaluate_loss(net, work, class_column(net, labels=labels))

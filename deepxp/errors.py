@@ -42,4 +42,9 @@ class GradientError(DeepxpError, ArithmeticError):
 
 
 class NonFiniteError(DeepxpError, ArithmeticError):
-    """Training met NaN or infinity; names the first layer and quantity that went bad, the step and the epoch."""
+    """Training met NaN or infinity; names the first layer and quantity that went bad, the step and the epoch.
+
+    `history` is the History of the epochs before, where training had begun.
+    """
+
+    history: object = None

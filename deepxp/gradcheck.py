@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from deepxp import rng
 from deepxp.errors import ConfigError, GradientError
 from deepxp.inputs import is_labels, samples, targets
+from deepxp.kernels.tape import Program
 from deepxp.network import Network
 from deepxp.ops import activations
 from deepxp.ops.typing import Array
@@ -81,9 +83,8 @@ class _Cost:
         self.classes = class_column(self.net, labels=labels)
         self.work = self.net.memory(table.shape[0], labels=labels).workspace(table.shape[0])
         backend = self.net.backend
-        backend.write(self.work.X, table)
+        self.net.fill(self.work.X, table)
         backend.write(self.work.Y, rows)
-        self.net.scale(self.work.X)
         for l, bits in enumerate(self.work.bits):
             if bits is not None:
                 backend.write(bits, rng.dropout_bits(net.seed, 0, 0, l, tuple(bits.shape)))
@@ -102,9 +103,11 @@ class _Cost:
         return self.net.backend.asnumpy(self.gradient.g).copy()
 
     def sides(self) -> list[Array]:
-        """On which side of its kink every unit is."""
+        """The slope of every unit of an activation with kinks: a jump of it is a kink crossed."""
         asnumpy = self.net.backend.asnumpy
-        return [asnumpy(self.work.kept[l]) > 0 for l in range(1, self.net.L) if not self.net.g[l].smooth]
+        kinked = [l for l in range(1, self.net.L) if not self.net.g[l].smooth]
+        kept = {l: asnumpy(self.work.kept[l]) for l in kinked}
+        return [self.net.g[l].backward(np, np.ones_like(kept[l]), kept[l]) for l in kinked]
 
     def slope(self, start: int, d: Array) -> float | None:
         """(J(theta + h d) - J(theta - h d)) / 2h, d of unit length from theta[start]; None across a kink."""
@@ -115,7 +118,7 @@ class _Cost:
         block[...] = old - move
         J_minus, others = self.J(), self.sides()
         block[...] = old
-        same = all(np.array_equal(one, other) for one, other in zip(sides, others, strict=True))
+        same = all((np.abs(one - other) < 1e-3).all() for one, other in zip(sides, others, strict=True))
         return (J_plus - J_minus) / (2 * STEP) if same else None
 
 
@@ -184,13 +187,18 @@ class Activation(activations.Activation):
     """
 
     def __post_init__(self) -> None:
-        code = getattr(self.backward, "__code__", None)
-        parameters = code.co_varnames[: code.co_argcount] if code else ()
-        if len(parameters) != 3 or self.reads not in ("A", "Z"):
-            raise ConfigError(
-                f"the derivative of {self.name!r} must be written as backward(xp, dA, A) or backward(xp, dA, Z), "
-                f"its parameters are ({', '.join(parameters)})"
-            )
+        for what, function, count in (("function", self.forward, 2), ("derivative", self.backward, 3)):
+            if not isinstance(function, FunctionType) or function.__defaults__ or function.__kwdefaults__:
+                raise ConfigError(
+                    f"the {what} of {self.name!r} must be a plain function without default values: forward(xp, Z), "
+                    "backward(xp, dA, A) or backward(xp, dA, Z)"
+                )
+            parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
+            if len(parameters) != count or (count == 3 and self.reads not in ("A", "Z")):
+                raise ConfigError(
+                    f"the {what} of {self.name!r} must be written as forward(xp, Z), backward(xp, dA, A) or "
+                    f"backward(xp, dA, Z), its parameters are ({', '.join(parameters)})"
+                )
         if self.name in activations.ACTIVATIONS:  # a model file has the name only
             raise ConfigError(f"{self.name!r} is the name of an activation of deepxp; give yours another one")
         check_activation(self)
@@ -215,6 +223,7 @@ def check_activation(g: activations.Activation) -> None:
     Z = np.linspace(-6.0, 6.0, 200) + 0.0123  # beside the round numbers, where kinks are
     dA = np.linspace(0.5, 2.0, 200)
     xp = _Vocabulary(g.name) if g.elementwise else np
+    _check_engines(g)
     with np.errstate(all="ignore"):
         numeric = dA * (g.forward(xp, Z + STEP) - g.forward(xp, Z - STEP)) / (2 * STEP)
         analytic = g.backward(xp, dA, g.forward(xp, Z) if g.reads == "A" else Z)
@@ -231,6 +240,19 @@ def check_activation(g: activations.Activation) -> None:
                 f"{what} of {g.name!r} makes {result.dtype} of float32; write constants as plain floats, such as 0.5, "
                 "not as NumPy numbers"
             )
+
+
+def _check_engines(g: activations.Activation) -> None:
+    """Can the definitions be written down, as every engine but NumPy itself has to?"""
+    try:
+        for definition, arrays in ((g.forward, 1), (g.backward, 2)):
+            if g.elementwise:
+                Program(definition, arrays, 0, (0,))
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{g.name!r} does something with its arguments that not every engine can ({error}); use operators and "
+            f"functions of its parameter xp: {', '.join(VOCABULARY)}"
+        ) from None
 
 
 def _in_single(g: activations.Activation, Z: Array) -> Iterator[tuple[str, Array]]:

@@ -29,18 +29,27 @@ def quantities(net: Network, work: Workspace, gradient: Gradient) -> Iterator[tu
         yield f"the updated b[{l}]", net.b[l]
 
 
-def diagnose(net: Network, work: Workspace, gradient: Gradient, epoch: int, step: int) -> NonFiniteError:
-    """The error for a step whose loss or update is NaN or infinite: the first quantity of it that is not finite."""
+def diagnose(
+    net: Network, work: Workspace, gradient: Gradient, epoch: int, step: int, failed: int | None = None
+) -> NonFiniteError:
+    """The error for a step whose loss or update is NaN or infinite: the first quantity of it that is not finite.
+
+    The arrays are those of `step`. Where the loss of an earlier one, `failed`, was the first to go wrong, but was read
+    only now, the message says so: what was bad then has spread since.
+    """
+    late = "" if failed in (None, step) else f", seen at step {step}, up to which it has spread"
+    failed = failed or step
     for name, array in quantities(net, work, gradient):
         values = net.backend.asnumpy(array)
         bad = ~np.isfinite(values)
         if bad.any():
             advice = "remove or replace those values" if array is work.A[0] else ADVICE
             return NonFiniteError(
-                f"training met {values[bad].flat[0]} at step {step} of epoch {epoch}: the first bad values are in "
-                f"{name}, {int(bad.sum())} of {bad.size}; {advice}. The network has the weights from before this epoch"
+                f"training met {values[bad].flat[0]} at step {failed} of epoch {epoch}{late}: the first bad values are "
+                f"in {name}, {int(bad.sum())} of {bad.size}; {advice}. "
+                "The network has the weights from before this epoch"
             )
     return NonFiniteError(
-        f"training met a loss that is not finite at step {step} of epoch {epoch}, but every layer's values are finite: "
-        f"the sum over the batch overflowed; {ADVICE}. The network has the weights from before this epoch"
+        f"training met a loss that is not finite at step {failed} of epoch {epoch}{late}, but every layer's values are "
+        f"finite: the sum over the batch overflowed; {ADVICE}. The network has the weights from before this epoch"
     )

@@ -59,6 +59,7 @@ def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
         raise DataError(
             f"y must hold numbers, got dtype {y.dtype}; deepxp.data.encode_targets(y) turns names into labels 0..C-1"
         )
+    y = y.astype(y.dtype.newbyteorder("="), copy=False)
     if is_labels(loss, y):
         return _labels(y, outputs, m)
     if y.ndim == 1 and outputs == 1:
@@ -119,7 +120,7 @@ def _finite(values: Array, name: str) -> None:
 def sample_weights(
     y: Array, m: int, sample_weight: Any = None, class_weight: Mapping[int, float] | Sequence[float] | str | None = None
 ) -> Array | None:
-    """w (m,), scaled to mean 1, or None where all samples count alike.
+    """w (m,), or None where all samples count alike.
 
     class_weight is a weight for each label, or 'balanced': m / (C m_c), with m_c the number of samples of class c.
     """
@@ -141,7 +142,7 @@ def sample_weights(
         w = w * _class_weights(labels.astype(np.int64), class_weight)
     if not np.isfinite(w).all() or (w < 0).any() or not w.sum() > 0:
         raise DataError("weights must be finite, not negative, and not all zero")
-    return w / w.mean()
+    return w
 
 
 def _class_weights(labels: Array, class_weight: Mapping[int, float] | Sequence[float] | str) -> Array:
@@ -153,6 +154,8 @@ def _class_weights(labels: Array, class_weight: Mapping[int, float] | Sequence[f
     elif isinstance(class_weight, Mapping):
         if wrong := [c for c in class_weight if not isinstance(c, int | np.integer) or c < 0]:
             raise ConfigError(f"class_weight names the classes by their labels 0, 1, ..., got {wrong[0]!r}")
+        if unseen := [c for c in class_weight if c >= counts.size]:
+            raise ConfigError(f"class_weight names class {unseen[0]}, the labels end at {counts.size - 1}")
         table = np.array([float(class_weight.get(c, 1.0)) for c in range(counts.size)])
     else:
         table = np.asarray(class_weight, dtype=float)

@@ -1,13 +1,12 @@
 """The network: its shape, its parameters, and the forward and backward recursions."""
 
-import copy
-import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from deepxp import hyperparameters
 from deepxp.backend import Backend
 from deepxp.backend import backend as backend_of
 from deepxp.data.scaling import Scaler
@@ -23,7 +22,6 @@ from deepxp.version import __version__
 from deepxp.workspace import Memory
 
 IDENTITY = ACTIVATIONS["identity"]
-DTYPES = ("float32", "float64")
 CHUNK = 2**22  # numbers in the widest layer of one piece of a prediction
 
 
@@ -51,15 +49,16 @@ class Network:
         classes: Sequence[str] | None = None,
         theta: Any = None,
     ) -> None:
-        self.sizes = _sizes(sizes)
+        self.sizes = hyperparameters.check_sizes(sizes)
         self.L = len(self.sizes) - 1
-        self.loss = loss if isinstance(loss, Loss) else _named(loss, LOSSES, "loss")
-        self.g: tuple[Any, ...] = (None, *_hidden(hidden, self.L - 1), self.loss.link)
-        self.dropout = _dropout(dropout, self.L - 1)
-        self.dtype, self.seed = _dtype(dtype), _seed(seed)
-        self.scaler = scaler
+        self.loss = loss if isinstance(loss, Loss) else hyperparameters.check_named(loss, LOSSES, "loss")
+        self.g: tuple[Any, ...] = (None, *hyperparameters.check_hidden(hidden, self.L - 1), self.loss.link)
+        self.dropout = hyperparameters.check_dropout(dropout, self.L - 1)
+        self.dtype, self.seed = hyperparameters.check_dtype(dtype), hyperparameters.check_seed(seed)
+        self._scaler = scaler
         self.classes = None if classes is None else tuple(classes)
         self.epochs = 0  # trained so far: a counter of the random streams
+        self.notes: Mapping[str, Any] = {}  # what the writer of the model file noted beside the network
         if self.loss.evaluate_labels and self.sizes[-1] < 2:
             raise ConfigError(
                 f"{self.loss.name} needs an output for each of at least 2 classes, got n[L] = {self.sizes[-1]}; "
@@ -83,6 +82,11 @@ class Network:
             self.parameters = Parameters.of(self.backend.xp, own, self.sizes)
             scaling = () if scaler is None else (scaler.shift, scaler.factor)
             self._scaling = tuple(self.backend.asarray(v, self.dtype) for v in scaling)
+
+    @property
+    def scaler(self) -> Scaler | None:
+        """What is applied to every input; given when the network is made."""
+        return self._scaler
 
     @property
     def theta(self) -> Array:
@@ -125,13 +129,22 @@ class Network:
             classes=self.classes,
             theta=self.backend.asnumpy(self.theta),
         )
-        twin.epochs = self.epochs
+        twin.epochs, twin.notes = self.epochs, self.notes
         return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        return self.to()  # a copy of the views apart from their vector would come loose from it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        hidden, theta = self.g[1:-1], self.backend.asnumpy(self.theta)
+        options = {"backend": self.backend.name, "seed": self.seed, "dtype": self.dtype, "dropout": self.dropout}
+        options |= {"scaler": self.scaler, "classes": self.classes, "theta": theta}
+        return _restored, (self.sizes, hidden, self.loss, options, self.epochs, self.notes)
 
     def on(self, backend: Backend) -> "Network":
         """This network, not a copy, with its operations looked up in another backend of the same device."""
-        view = copy.copy(self)
-        view.backend = backend
+        view = object.__new__(Network)
+        view.__dict__ = self.__dict__ | {"backend": backend}
         return view
 
     def memory(self, m: int, *, labels: bool, shared: bool = True) -> Memory:
@@ -185,8 +198,7 @@ class Network:
         """A[L], or Z[L] with `link=False`, (n[L], m) on the network's device, for rows (m, n[0]) not yet scaled."""
         backend, m = self.backend, rows.shape[0]
         X = backend.empty(rows.shape, self.dtype)
-        backend.write(X, rows)
-        self.scale(X)
+        self.fill(X, rows)
         forward, A = backend[dense.dense_forward], X.T
         for l in range(1, self.L + 1):
             Z = backend.empty((self.sizes[l], m), self.dtype)
@@ -194,18 +206,39 @@ class Network:
             A = Z
         return A
 
-    def scale(self, X: Array) -> None:
-        """Apply the scaler to rows X (m, n[0]) of this device, in place."""
-        if self._scaling:
-            self.backend[batches.scale](X, *self._scaling)
+    def fill(self, X: Array, rows: Array) -> None:
+        """Write rows (m, n[0]), scaled, into X (m, n[0]), memory of this device."""
+        rows, scale = self.fillable(rows)
+        self.backend.write(X, rows)
+        if scale is not None:
+            scale(X)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def fillable(self, rows: Array) -> tuple[Array, Callable[[Array], None] | None]:
+        """Rows that may be narrowed to the network's precision, and how they are scaled after that, if they still are.
+
+        A number that the precision holds exactly is scaled in it; any other before it is narrowed: 10 seconds are lost
+        in the seconds since 1970 as a float32.
+        """
+        if not self._scaling:
+            return rows, None
+        if self.backend.owns(rows) and not isinstance(rows, np.ndarray):
+            return rows, self._scale
+        if np.can_cast(rows.dtype, self.dtype):
+            return rows, self._scale
+        return self.scaler.transform(rows, self.dtype), None  # type: ignore[union-attr]
+
+    def _scale(self, X: Array) -> None:
+        self.backend[batches.scale](X, *self._scaling)
+
+    def save(self, path: str | os.PathLike[str], *, notes: Mapping[str, Any] | None = None) -> None:
         """Write the model to a safetensors file, whole or not at all; `deepxp.load` reads it back.
 
         Raises ModelFileError naming the path and the cause where it cannot be written.
         """
         from deepxp import modelfile  # here and in load: json and hashes are slow to import
 
+        if self.loss not in LOSSES.values():
+            raise ConfigError(f"a model file holds the name of its loss; {self.loss.name!r} is not one of deepxp's")
         model = modelfile.Model(
             sizes=self.sizes,
             hidden=tuple(activation.name for activation in self.g[1:-1]),
@@ -217,6 +250,7 @@ class Network:
             classes=self.classes,
             scaler=self.scaler.kind if self.scaler else None,
             version=__version__,
+            notes=self.notes if notes is None else notes,
         )
         scaler = {"shift": self.scaler.shift, "factor": self.scaler.factor} if self.scaler else {}
         modelfile.write(path, model, self.backend.asnumpy(self.theta), scaler)
@@ -251,62 +285,13 @@ def load(
         classes=model.classes,
         theta=theta,
     )
-    net.epochs = model.epochs
+    net.epochs, net.notes = model.epochs, model.notes
     return net
 
 
-def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    try:
-        n = tuple(operator.index(size) for size in sizes)
-    except TypeError:
-        raise ConfigError(f"sizes are the whole numbers n[0], ..., n[L], got {sizes!r}") from None
-    if len(n) < 2 or min(n) < 1:
-        raise ConfigError(f"sizes are at least an input and an output layer of 1 or more units each, got {n}")
-    return n
-
-
-def _named(name: Any, table: dict[str, Any], what: str) -> Any:
-    if not isinstance(name, str) or name not in table:
-        raise ConfigError(f"unknown {what} {name!r}; there are {', '.join(table)}")
-    return table[name]
-
-
-def _hidden(hidden: str | Activation | Sequence[str | Activation], layers: int) -> tuple[Activation, ...]:
-    several = isinstance(hidden, Sequence) and not isinstance(hidden, str)
-    each: list[Any] = list(hidden) if several else [hidden] * layers  # type: ignore[arg-type]
-    if len(each) != layers:
-        raise ConfigError(f"hidden names {len(each)} activations for {layers} hidden layers")
-    return tuple(x if isinstance(x, Activation) else _named(x, ACTIVATIONS, "activation") for x in each)
-
-
-def _dropout(rate: float | Sequence[float], layers: int) -> tuple[float, ...]:
-    try:
-        several = hasattr(rate, "__iter__") and not isinstance(rate, str)
-        rates = tuple(float(r) for r in rate) if several else (float(rate),) * layers  # type: ignore[union-attr, arg-type]
-    except (TypeError, ValueError):
-        raise ConfigError(f"dropout is a number, or one for each hidden layer, got {rate!r}") from None
-    if len(rates) != layers:
-        raise ConfigError(f"dropout has {len(rates)} rates for {layers} hidden layers")
-    if any(not 0 <= r < 1 for r in rates):
-        raise ConfigError(f"a dropout rate is the fraction dropped, 0 <= rate < 1, got {rate!r}")
-    return rates
-
-
-def _dtype(dtype: Any) -> str:
-    try:
-        name = "none" if dtype is None else np.dtype(dtype).name
-    except TypeError:
-        name = "unknown"
-    if name not in DTYPES:
-        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    return name
-
-
-def _seed(seed: int) -> int:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = -1
-    if not 0 <= number < 2**64:
-        raise ConfigError(f"the seed is a whole number from 0 to 2^64 - 1, got {seed!r}")
-    return number
+def _restored(
+    sizes: Sequence[int], hidden: Any, loss: Loss, options: dict[str, Any], epochs: int, notes: Mapping[str, Any]
+) -> Network:
+    net = Network(sizes, hidden, loss, **options)
+    net.epochs, net.notes = epochs, notes
+    return net

@@ -28,10 +28,11 @@ from deepxp.workspace import Memory, Workspace
 class TrainingStep:
     """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
 
-    After the first batch of a given size a step allocates no arrays, copies nothing between host and device, and
-    never waits for the device. `lr` is the learning rate of the next step, `t` the number of steps done, `epoch` and
-    `index` (of the step in its epoch, from 0) the counters that its random masks depend on. `l2` is lambda in
-    J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length of the gradient.
+    After the first batch of a given size the recursions allocate no arrays, copy nothing between host and device, and
+    never wait for the device; dropout's random bits are drawn on the host and copied in. `lr` is the learning rate of
+    the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
+    that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length
+    of the gradient.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class TrainingStep:
         if clip_norm is not None and not clip_norm > 0:
             raise ConfigError(f"clip_norm must be positive, got {clip_norm!r}; None does not clip")
         self.net, self.optimizer, self.batch_size = net, optimizer or Adam(), batch_size
-        self.l2, self.clip_norm = l2, clip_norm
+        self._l2, self._clip_norm = l2, clip_norm
         self.lr, self.t, self.epoch, self.index = self.optimizer.lr, 0, net.epochs, 0
         self.gradient = net.gradient()
         with net.backend.active():
@@ -65,6 +66,8 @@ class TrainingStep:
     def __call__(self, X: Any, y: Any, sample_weight: Any = None) -> Array:
         """J of columns X (n[0], m) and targets y before the update, m at most `batch_size`.
 
+        `sample_weight` (m,) is taken as it is; `train` scales the weights of all samples to mean 1 first.
+
         J is a number of the device: the host waits for it only when it is asked for, as in float(J).
         """
         net = self.net
@@ -74,14 +77,14 @@ class TrainingStep:
         w = sample_weights(rows, table.shape[0], sample_weight)
         with net.backend.active():
             work = self.workspace(table.shape[0], labels=labels)
-            net.backend.write(work.X, table)
+            net.fill(work.X, table)
             net.backend.write(work.Y, rows)
             if w is not None:
                 net.backend.write(work.w, w)
             return self.run(work, labels=labels, weighted=w is not None)
 
     def workspace(self, m: int, *, labels: bool) -> Workspace:
-        """The arrays of a batch of m samples: fill X, Y and w, then `run`. The same arrays every time."""
+        """The arrays of a batch of m samples: fill X (`net.fill`), Y and w, then `run`. The same arrays every time."""
         if m > self.batch_size:
             raise ShapeError(f"this step was made for batches of at most {self.batch_size} samples, got {m}")
         if (m, labels) not in self._workspaces:
@@ -92,7 +95,7 @@ class TrainingStep:
         return self._workspaces[m, labels]
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
-        """The step on a workspace whose X, Y and w are filled; X is scaled here. Returns a copy of `work.J`."""
+        """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`."""
         for l, bits in enumerate(work.bits):
             if bits is not None:
                 host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
@@ -109,16 +112,15 @@ class TrainingStep:
         return work.J + 0.0
 
     def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
-        net, gradient, l2 = self.net.on(backend), self.gradient, self.l2
-        net.scale(work.X)
+        net, gradient, l2 = self.net.on(backend), self.gradient, self._l2
         forward(net, work)
         evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
         backward(net, work, gradient)
         if l2:
             backend[l2_penalty](net.parameters.weights, l2, work.J)
             backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
-        if self.clip_norm is not None:
-            backend[clip_by_norm](gradient.g, self.clip_norm)
+        if self._clip_norm is not None:
+            backend[clip_by_norm](gradient.g, self._clip_norm)
         for live, (rule, theta, g, state, _) in zip(self._rates, self._updates, strict=True):
             backend[update](rule, theta, g, state, live)
 
@@ -185,9 +187,11 @@ def train(
     table = samples(X, net.sizes[0])
     rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
     w = sample_weights(rows, table.shape[0], sample_weight, class_weight)
+    w = None if w is None else w / w.mean()
     watched = None if validation is None else Evaluation.of(net, *validation)
     with net.backend.active():
-        batches = Batches.of(net.backend, table, rows, w)
+        table, scale = net.fillable(table)
+        batches = Batches.of(net.backend, table, rows, w, scale)
         step = TrainingStep(net, optimizer, min(batch_size, len(batches)), l2=l2, clip_norm=clip_norm)
         run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
         return _loop(net, run, watched, patience, min_delta, on_epoch)
@@ -207,9 +211,9 @@ def _loop(
         started = time.perf_counter()
         try:
             record = run(epoch)
-        except ArithmeticError as error:
+        except NonFiniteError as error:
             net.theta[...] = good_theta
-            error.history = history  # type: ignore[attr-defined]
+            error.history = history
             raise
         net.epochs += 1
         good_theta[...] = net.theta
@@ -276,7 +280,8 @@ class _Epochs:
         xp = self.net.backend.xp
         total = float(losses[0] if len(losses) == 1 else xp.sum(xp.stack(losses)))
         if not math.isfinite(total):
-            raise diagnose(self.net, work, self.step.gradient, epoch + 1, i)
+            first = next((k for k, J in enumerate(losses) if not math.isfinite(float(J))), len(losses) - 1)
+            raise diagnose(self.net, work, self.step.gradient, epoch + 1, i, i - len(losses) + 1 + first)
         return total
 
 

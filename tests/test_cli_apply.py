@@ -48,7 +48,7 @@ def runs(tmp_path_factory):
     table(folder / "named.csv", X, named)
     table(folder / "bare.csv", X)
     table(folder / "new.csv", X[:4], ["ant", "dog", "cat", "ant"])
-    table(folder / "wide.csv", np.hstack([X, X]), named)
+    np.savez(folder / "wide.npz", X=np.hstack([X, X]), y=named)
     np.savez(folder / "two.npz", X=X, y=(y > 0).astype(int))
     np.savez(folder / "numbers.npz", X=X, y=X @ [1.0, 2.0, -1.0, 0.5])
     np.savez(folder / "labels.npz", X=X, y=(X[:, :2] > 0).astype(int))
@@ -66,7 +66,8 @@ def _there(runs, monkeypatch):
 def run(capsys, *argv):
     code = main([*argv])
     out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert all(line.endswith("is taken for the target and left out") for line in err.splitlines())
     return out
 
 
@@ -130,16 +131,107 @@ def test_a_label_that_was_not_seen_in_training(capsys):
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 def test_features_that_do_not_match(capsys, command):
-    err = fails(capsys, command, model("named"), "wide.csv")
+    err = fails(capsys, command, model("named"), "wide.npz")
     assert "has 8 features per row, but 4 are expected by named/model.safetensors" in err
 
 
-def test_a_model_that_does_not_take_the_digits(capsys):
-    assert "the digits have 64 features per row, but 4 are expected" in fails(capsys, "evaluate", model("named"))
+def test_without_data_only_a_model_of_the_digits_is_evaluated(capsys):
+    said = "was not trained on the digits by deepxp train; give DATA"
+    assert said in fails(capsys, "evaluate", model("named"))
+    deepxp.Network((64, 10), backend="cpu").save("other.safetensors")
+    assert said in fails(capsys, "evaluate", "other.safetensors")
+    few = ("train", "--hidden", "none", "--epochs", "1", "--device", "cpu", "-q")
+    assert main([*few, "--test", "0.5", "--out", "half"]) == 0
+    assert "digits: 898 samples" in run(capsys, "evaluate", model("half"))
+    assert main([*few, "--test", "0", "--out", "all"]) == 0
+    assert "was trained on all of the digits; give DATA" in fails(capsys, "evaluate", model("all"))
+
+
+def write(path, header, *columns):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([*([header] if header else []), *zip(*columns, strict=True)])
+
+
+def both(capsys, *argv):
+    assert main([*argv]) == 0
+    return capsys.readouterr()
+
+
+def test_the_model_knows_its_columns():
+    assert deepxp.load(model("named"), "cpu").notes == {
+        "trained_by": "deepxp train",
+        "features": ["x0", "x1", "x2", "x3"],
+        "target": "kind",
+    }
+
+
+def test_columns_are_found_by_name_in_any_order_beside_others(capsys):
+    X, y = blobs()
+    wanted, _ = both(capsys, "predict", model("named"), "bare.csv")
+    names, ids = np.array(NAMES)[y], [f"row {i}" for i in range(len(X))]
+    write("mixed.csv", ["id", "x2", "kind", "x0", "x3", "x1"], ids, X[:, 2], names, X[:, 0], X[:, 3], X[:, 1])
+    out, err = both(capsys, "predict", model("named"), "mixed.csv")
+    assert out == wanted
+    assert err.splitlines() == [
+        "deepxp: note: mixed.csv: columns that the model does not know are ignored: id",
+        "deepxp: note: mixed.csv: column 'kind' is taken for the target and left out",
+    ]
+    out, err = both(capsys, "evaluate", model("named"), "mixed.csv", "--json")
+    right, _ = both(capsys, "evaluate", model("named"), "named.csv", "--json")
+    assert json.loads(out)["metrics"] == json.loads(right)["metrics"]
+    assert "are ignored: id" in err
+    write("turned.csv", ["x3", "x2", "x1", "x0"], *X.T[::-1])
+    assert both(capsys, "predict", model("named"), "turned.csv") == (wanted, "")
+
+
+def test_a_cell_that_is_no_number_is_found_in_a_table_whose_columns_were_chosen(capsys):
+    write("hole.csv", ["id", "x3", "x2", "x1", "x0"], "ab", [1, 2], [1, 2], [1, "?"], [1, 2])
+    assert "hole.csv:3:4: '?' is text where a number belongs" in fails(capsys, "predict", model("named"), "hole.csv")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_missing_column_is_refused_with_both_lists(capsys, command):
+    X, y = blobs()
+    write("other.csv", ["x0", "x1", "x2", "width", "kind"], *X.T, np.array(NAMES)[y])
+    err = fails(capsys, command, model("named"), "other.csv")
+    assert "the model needs the columns x0, x1, x2, x3; this table has x0, x1, x2, width, kind; missing: x3" in err
+
+
+def test_without_a_header_position_decides(capsys):
+    X, y = blobs()
+    wanted, _ = both(capsys, "predict", model("named"), "bare.csv")
+    write("plain.csv", None, *X.T)
+    assert both(capsys, "predict", model("named"), "plain.csv") == (wanted, "")
+    write("plain.csv", None, *X.T, np.array(NAMES)[y])
+    out, err = both(capsys, "predict", model("named"), "plain.csv")
+    assert (out, err) == (wanted, "deepxp: note: plain.csv: column 5 is taken for the target and left out\n")
+
+
+def test_the_target_of_the_model_is_the_target(capsys):
+    X, y = blobs()
+    write("first.csv", ["kind", "a", "b", "c", "d"], y, *X.T)
+    assert main(["train", "first.csv", "--target", "kind", *SHORT, "--out", "first"]) == 0
+    out, _ = both(capsys, "evaluate", model("first"), "first.csv", "--json")
+    assert json.loads(out)["metrics"]["accuracy"] > 0.8
+    write("plain.csv", None, y, *X.T)
+    assert main(["train", "plain.csv", "--target", "0", *SHORT, "--out", "plain"]) == 0
+    assert json.loads(both(capsys, "evaluate", model("plain"), "plain.csv", "--json").out)["metrics"]["accuracy"] > 0.8
+    np.savez("named.npz", X=X, y=np.zeros(len(X)), kind=y)
+    assert main(["train", "named.npz", "--target", "kind", *SHORT, "--out", "npz"]) == 0
+    assert json.loads(both(capsys, "evaluate", model("npz"), "named.npz", "--json").out)["metrics"]["accuracy"] > 0.8
+
+
+def test_notes_that_say_nonsense_are_left_out(capsys):
+    net = deepxp.load(model("named"), "cpu")
+    net.save("odd.safetensors", notes={"features": [1, None], "target": [True]})
+    assert run(capsys, "predict", "odd.safetensors", "named.csv") == run(capsys, "predict", model("named"), "named.csv")
 
 
 def test_evaluate_needs_targets(capsys):
-    assert "bare.csv: has no targets" in fails(capsys, "evaluate", model("named"), "bare.csv")
+    assert "bare.csv: has no column 'kind'" in fails(capsys, "evaluate", model("named"), "bare.csv")
+    X, _ = blobs()
+    np.savez("bare.npz", X=X)
+    assert "bare.npz: has no targets" in fails(capsys, "evaluate", model("named"), "bare.npz")
 
 
 def test_the_test_part_of_a_file(capsys):
@@ -214,7 +306,8 @@ def test_predict_as_json(capsys):
 
 
 def test_a_file_that_is_no_model(capsys):
-    assert "named.csv" in fails(capsys, "evaluate", "named.csv", "named.csv")
+    assert "named.csv is not a model; MODEL comes first" in fails(capsys, "evaluate", "named.csv", model("named"))
+    assert "two.npz is not a model; MODEL comes first" in fails(capsys, "predict", "two.npz", model("named"))
     assert "nowhere" in fails(capsys, "predict", "nowhere", "named.csv")
 
 

@@ -189,6 +189,30 @@ def test_the_live_line_is_redrawn_at_most_ten_times_a_second(monkeypatch):
     assert stream.getvalue().endswith("\n")
 
 
+def test_the_first_step_is_not_in_the_time_that_is_left(monkeypatch):
+    from io import StringIO
+
+    from deepxp.cli import progress
+
+    class Terminal(StringIO):
+        def isatty(self):
+            return True
+
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = Terminal()
+    with progress.Progress(stream, 1, compiles=True) as shown:
+        assert stream.getvalue() == "\rpreparing (the first run on a machine compiles its kernels)"
+        now[0] += 10
+        for step in range(3):
+            shown.on_step(step + 1, 11, 0.5)
+            now[0] += 1
+    drawings = [drawing.rstrip() for drawing in stream.getvalue().split("\r")[2:]]
+    assert drawings[0].endswith("loss 0.5")
+    assert drawings[1].endswith("9.0 s left")
+    assert drawings[2].endswith("8.0 s left")
+
+
 def test_memory_that_runs_out_is_one_line(capsys, monkeypatch, tmp_path):
     def full(*arguments, **options):
         raise MemoryError("Unable to allocate 7 GiB")

@@ -10,6 +10,7 @@ import pytest
 
 import deepxp
 from deepxp.cli import main
+from deepxp.cli.wording import as_flags
 
 SMALL = ("--hidden", "8", "--epochs", "2", "--device", "cpu")
 
@@ -390,3 +391,86 @@ def test_without_matplotlib_a_line_says_how_to_get_it(capsys, tmp_path, monkeypa
     assert 'python -m pip install "deepxp[plot]"' in out
     assert err == ""
     assert not (tmp_path / "run" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("y", "noted"),
+    [
+        (np.linspace(1e5, 3e5, 60), "(mean 2e+05, deviation 5.9e+04) are learned in their own unit"),
+        (np.linspace(-500, 500, 60) + 0.5, "divide them by 100 first"),
+        (np.linspace(0, 9, 60), None),
+        (np.arange(60) % 2 * 1000, None),
+    ],
+)
+def test_targets_far_from_unit_scale_are_warned_of(capsys, y, noted):
+    np.savez("far.npz", X=np.random.default_rng(0).standard_normal((60, 3)), y=y)
+    assert main(["train", "far.npz", *SMALL, "--test", "0", "--validation", "0"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
+    assert len(notes) == (noted is not None)
+    assert noted is None or noted in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "noted"),
+    [
+        (np.arange(244) % 61, (), True),
+        (np.arange(244) % 20, (), False),
+        (np.arange(244) % 61, ("--loss", "softmax-cross-entropy"), False),
+        (np.array([f"k{i % 61}" for i in range(244)]), (), False),
+    ],
+)
+def test_many_whole_numbers_taken_as_classes_are_noted(capsys, labels, options, noted):
+    np.savez("ages.npz", X=np.random.default_rng(0).standard_normal((244, 3)), y=labels)
+    assert main(["train", "ages.npz", *SMALL, *options]) == 0
+    said = "61 whole numbers are taken as classes; --loss squared-error predicts them as numbers"
+    assert (said in capsys.readouterr().out) == noted
+
+
+def test_the_config_of_a_run_repeats_it_from_anywhere(capsys, tmp_path, monkeypatch):
+    X, y = blobs(3)
+    np.savez("small.npz", X=X, y=y)
+    train(capsys, "small.npz", *SMALL, "--out", "run")
+    assert tomllib.loads(Path("run/config.toml").read_text("utf-8"))["data"] == str(tmp_path / "small.npz")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    train(capsys, "--config", "../run/config.toml", "--out", "again")
+    first, second = (Path(run, "model.safetensors").read_bytes() for run in ("../run", "again"))
+    assert first == second
+    train(capsys, *SMALL, "--out", "digits")
+    assert "data" not in tomllib.loads(Path("digits/config.toml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("data", [[], ["some.csv"]])
+def test_sizes_with_a_space_between_them(capsys, data):
+    assert fails(capsys, *data, "--hidden", "256", "128") == (2, "deepxp: error: --hidden: sizes are written 256,128\n")
+
+
+def test_a_delimiter_is_advised_as_a_flag(capsys):
+    Path("semi.csv").write_text("a;b\n1;2\n", encoding="utf-8")
+    _, err = fails(capsys, "semi.csv")
+    assert "--delimiter ';'" in err and "delimiter=" not in err
+    Path("mixed.csv").write_text("a,2,y\n1,2,3\n", encoding="utf-8")
+    _, err = fails(capsys, "mixed.csv")
+    assert "say --header if it is the header, --no-header if it is a sample" in err
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("try clip_norm=1.0 or a smaller lr", "try --clip-norm 1 or a smaller lr"),
+        ("smaller (lr=0.001, clip_norm=0.5).", "smaller (--lr 0.001, --clip-norm 0.5)."),
+        ("x.csv: target='y' cannot be", "x.csv: --target 'y' cannot be"),
+        ("if '\\t' separates the cells, give delimiter='\\t'", "if '\\t' separates the cells, give --delimiter tab"),
+        ("any table with delimiter=", "any table with --delimiter"),
+        ("loss='sigmoid-cross-entropy'", "--loss 'sigmoid-cross-entropy'"),
+        (
+            "class_weight needs one label for each sample; weigh the samples with sample_weight",
+            "--class-weight needs one label for each sample",
+        ),
+        ("needs 9 MiB; raise limit_bytes if the file is to be trusted", "needs 9 MiB"),
+        ("runs/lr=0.1/x.csv: no such file", "runs/lr=0.1/x.csv: no such file"),
+        ("lr=0.1.csv: no such file", "lr=0.1.csv: no such file"),
+    ],
+)
+def test_errors_speak_of_flags(message, said):
+    assert as_flags(message) == said

@@ -13,7 +13,7 @@ pytest.importorskip("numba", reason="Numba is not installed: the compiled kernel
 from numba import njit
 
 from deepxp.kernels import scalars
-from deepxp.kernels.compile import body, fingerprint, kept
+from deepxp.kernels.compile import body, fingerprint, kept, lasting
 from deepxp.ops import activations, updates
 
 
@@ -104,3 +104,16 @@ def test_a_second_process_compiles_nothing_and_computes_the_same(tmp_path):
     hits, asked, again = run(tmp_path, g="gelu", units=3)
     assert hits == asked > 0
     assert again == J
+
+
+def test_machine_code_is_kept_only_where_its_key_is_all_that_it_depends_on():
+    def of_a_module(xp, Z):
+        return np.pi * Z
+
+    def nested(xp, Z):
+        return (lambda x: x)(Z)
+
+    for definition in (activations.silu, updates.adamw, scaled(0.1)):
+        assert lasting(definition)
+    for definition in (of_a_module, nested, scaled(np.ones(3))):
+        assert not lasting(definition)

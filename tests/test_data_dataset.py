@@ -51,3 +51,8 @@ def test_places_count_from_one():
 
 def test_a_chosen_row_keeps_its_place():
     assert chosen(in_file("a.npy"), np.array([7, 3]))(1) == "a.npy, row 4"
+
+
+def test_repr_is_of_the_data():
+    text = repr(Dataset(np.ones((2, 1)), None, "d"))
+    assert "where" not in text and "function" not in text

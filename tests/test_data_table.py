@@ -5,6 +5,7 @@ import pytest
 
 from deepxp.data import NO_TARGET, load
 from deepxp.data.readers import table
+from deepxp.data.readers.options import Columns
 from deepxp.errors import ConfigError, DataError, ShapeError
 
 IRIS = "length,width,species\n5.1,3.5,setosa\n7.0,3.2,versicolor\n6.3,3.3,virginica\n"
@@ -241,3 +242,27 @@ def test_a_table_of_many_blocks(csv, block, monkeypatch):
 def test_options_that_make_no_sense_are_refused(csv, options, message):
     with pytest.raises(ConfigError, match=message):
         load(csv(IRIS), **options)
+
+
+def test_columns_by_name(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,b,y,a\nr1,2,0,1\nr2,4,1,3\n", encoding="utf-8")
+    found = load(path, columns=Columns(("a", "b"), "y"))
+    assert found.X.tolist() == [[1, 2], [3, 4]]
+    assert found.y.tolist() == [0, 1]
+    assert (found.features, found.target, found.ignored) == (("a", "b"), "y", ("id",))
+    assert load(path, columns=Columns(("a", "b")), target="id").y.tolist() == ["r1", "r2"]
+    assert load(path, columns=Columns(("a", "b"), "gone")).y is None
+    with pytest.raises(DataError, match="the model needs the columns a, c; this table has id, b, y, a; missing: c"):
+        load(path, columns=Columns(("a", "c"), "y"))
+    path.write_text("a,a,b\n1,2,3\n", encoding="utf-8")
+    with pytest.raises(DataError, match="2 columns are named 'a'"):
+        load(path, columns=Columns(("a", "b")))
+
+
+def test_columns_by_name_without_a_header_are_those_by_position(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("1,2,0\n3,4,1\n", encoding="utf-8")
+    found = load(path, columns=Columns(("a", "b"), "y"))
+    assert found.X.tolist() == [[1, 2], [3, 4]]
+    assert (found.target, found.ignored) == (2, ())

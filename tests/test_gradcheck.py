@@ -358,3 +358,22 @@ def test_theta_is_restored_exactly_after_every_difference():
     before = cost.net.theta.copy()
     cost.slope(3, np.full(5, 0.4))
     assert_array_equal(cost.net.theta, before)
+
+
+def hard_tanh(xp, Z):
+    return xp.maximum(xp.minimum(Z, 1.0), -1.0)
+
+
+def hard_tanh_backward(xp, dA, Z):
+    return xp.where((Z > -1.0) & (Z < 1.0), dA, 0.0)
+
+
+def test_a_kink_may_be_anywhere():
+    """One unit stands 3e-6 below the kink of hard tanh at 1, nearer than the differences reach."""
+    g = dx.Activation("hard_tanh", hard_tanh, hard_tanh_backward, smooth=False)
+    net = dx.Network((2, 3, 2), hidden=g, loss="squared-error", backend="cpu", dtype="float64", seed=1)
+    X = np.array([[0.3], [-0.2]])
+    net.b[1][0, 0] = 1.0 - 3e-6 - (net.W[1] @ X)[0, 0]
+    report = dx.gradcheck(net, X, np.array([[0.5], [-0.5]]))
+    assert report.passed
+    assert sum(block.at_kinks for block in report.blocks) > 0

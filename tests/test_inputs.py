@@ -221,8 +221,8 @@ def test_no_weights():
     assert sample_weights(np.arange(3), 3) is None
 
 
-def test_weights_have_mean_1():
-    assert_allclose(sample_weights(np.zeros(4, int), 4, [1, 2, 3, 2]), [0.5, 1.0, 1.5, 1.0])
+def test_weights_are_taken_as_they_are():
+    assert_allclose(sample_weights(np.zeros(4, int), 4, [1, 2, 3, 2]), [1.0, 2.0, 3.0, 2.0])
 
 
 def test_balanced_classes_weigh_the_same_together():
@@ -234,15 +234,28 @@ def test_balanced_classes_weigh_the_same_together():
 
 def test_weights_by_class():
     y = np.array([0, 1, 1, 2])
-    expected = np.array([1.0, 3.0, 3.0, 0.5]) / 1.875
+    expected = np.array([1.0, 3.0, 3.0, 0.5])
     assert_allclose(sample_weights(y, 4, None, [1.0, 3.0, 0.5]), expected)
     assert_allclose(sample_weights(y, 4, None, {1: 3.0, 2: 0.5}), expected)
     assert_allclose(sample_weights(y[:, None].astype(float), 4, None, {1: 3.0, 2: 0.5}), expected)
 
 
+def test_a_weight_for_a_class_that_is_not_there():
+    with raises(dx.ConfigError, "names class 7, the labels end at 2"):
+        sample_weights(np.array([0, 1, 2]), 3, None, {7: 100.0})
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">i4", ">i8", ">u2", "<i2"])
+def test_labels_in_another_byte_order(dtype):
+    loss = LOSSES["softmax-cross-entropy"]
+    assert_array_equal(targets(np.array([0, 1, 2, 3], dtype), loss, 4, 4), [0, 1, 2, 3])
+    with raises(dx.DataError, "labels must lie in 0..3"):
+        targets(np.array([0, 256, 512, 768], dtype), loss, 4, 4)
+
+
 def test_both_weights_multiply():
     w = sample_weights(np.array([0, 1]), 2, [1.0, 2.0], [3.0, 1.0])
-    assert_allclose(w, np.array([3.0, 2.0]) / 2.5)
+    assert_allclose(w, np.array([3.0, 2.0]))
 
 
 @pytest.mark.parametrize("w", [[1.0, -1.0, 1.0], [1.0, np.nan, 1.0], [np.inf, 1.0, 1.0], [0.0, 0.0, 0.0]])

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -431,3 +433,32 @@ def test_rows_for_columns():
     for call in calls:
         with pytest.raises(dx.ShapeError, match=r"its rows are samples: pass X\.T"):
             call(rows)
+
+
+def test_copies_and_pickles_are_networks_of_their_own():
+    net = dx.Network((4, 5, 3), hidden="gelu", dropout=0.1, backend="cpu", seed=3, classes=("a", "b", "c"))
+    net.epochs = 7
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert (repr(twin), twin.epochs, twin.classes, twin.dropout) == (repr(net), 7, net.classes, net.dropout)
+        np.testing.assert_array_equal(twin.theta, net.theta)
+        twin.theta[...] = 0.0
+        assert np.all(twin.W[1] == 0.0)
+        assert np.any(net.theta != 0.0)
+
+
+def test_the_scaler_is_given_once():
+    with pytest.raises(AttributeError):
+        dx.Network((4, 3), backend="cpu").scaler = None
+
+
+def test_a_large_offset_is_taken_off_before_a_number_is_narrowed():
+    """Ten seconds in the seconds since 1970 are lost in a float32, whose step there is 128."""
+    rng = np.random.default_rng(0)
+    seconds = 10.0 * rng.normal(size=(200, 1))
+    table = 1.7e9 + seconds
+    y = (seconds[:, 0] > 0).astype(int)
+    net = dx.Network((1, 4, 1), loss="sigmoid-cross-entropy", scaler=Scaler.fit(table), backend="cpu")
+    dx.train(net, table.T, y, epochs=60, batch_size=20, optimizer=dx.Adam(1e-2))
+    assert dx.evaluate(net, table.T, y)["accuracy"] > 0.95
+    step = dx.TrainingStep(net, dx.Adam(), 200)
+    assert float(step(table.T, y)) < 0.5

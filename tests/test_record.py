@@ -107,3 +107,13 @@ def test_threads_that_train_their_own_networks_do_not_meet():
         thread.join(60)
     for result in results:
         assert_array_equal(result, alone)
+
+
+def test_a_label_out_of_range_makes_the_loss_nan_and_touches_no_memory():
+    net = dx.Network((6, 4), backend=COMPILED)
+    step = dx.TrainingStep(net, dx.SGD(), 5)
+    work = step.workspace(5, labels=True)
+    work.X[...] = 1.0
+    for label in (-1, 4, 10**9):
+        work.Y[...] = [0, 1, 2, 3, label]
+        assert np.isnan(step.run(work, labels=True))

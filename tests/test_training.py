@@ -396,10 +396,32 @@ def test_other_losses_take_weights(loss):
     assert_allclose(*thetas, rtol=1e-10, atol=1e-13)
 
 
+def test_an_error_of_a_callback_is_its_own():
+    net, X, y = network(), *data()
+    seen = []
+
+    def on_epoch(record):
+        seen.append(net.theta.copy())
+        raise ZeroDivisionError("of the caller")
+
+    with pytest.raises(ZeroDivisionError, match="of the caller") as caught:
+        dx.train(net, X, y, epochs=2, on_epoch=on_epoch)
+    assert not hasattr(caught.value, "history")
+    assert_array_equal(net.theta, seen[0])
+
+
+def test_many_classes_and_a_last_batch_of_few_samples():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(3, 148)), rng.integers(0, 5000, 148)
+    net = dx.Network((3, 5000), backend="cpu")
+    history = dx.train(net, X, y, epochs=1, batch_size=128)
+    assert math.isfinite(history.loss[0])
+
+
 def test_weights_of_one_step():
     (X, y), w = data(12), np.arange(12) % 4
     one, other = network(), network()
-    J = dx.TrainingStep(one, dx.SGD(), 12)(X, y, sample_weight=w)
+    J = dx.TrainingStep(one, dx.SGD(), 12)(X, y, sample_weight=w / w.mean())  # in a step, weights are taken as given
     J_duplicated = dx.TrainingStep(other, dx.SGD(), 99)(np.repeat(X, w, axis=1), np.repeat(y, w))
     assert_allclose(float(J), float(J_duplicated), rtol=1e-12)
     assert_allclose(one.theta, other.theta, rtol=1e-11)

@@ -5,7 +5,7 @@ parser      the commands and their help
 config      flag over config file over default
 problem     data, targets and loss, for train and check
 train, apply, check, info, bench     the commands
-folder, report, progress, curves     what they write
+folder, report, progress, curves, wording     what they write
 """
 
 import os
@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, code: int) -> int:
-    print(f"deepxp: error: {' '.join(str(error).split())}", file=sys.stderr)
+    from deepxp.cli.wording import as_flags
+
+    print(f"deepxp: error: {as_flags(' '.join(str(error).split()))}", file=sys.stderr)
     return code
 
 

@@ -15,7 +15,7 @@ from deepxp.cli import config, problem
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SIGMOID, SQUARED, encode_for
 from deepxp.cli.report import Report, count, shown, write_whole
-from deepxp.errors import ConfigError, ShapeError
+from deepxp.errors import ConfigError, ModelFileError, ShapeError
 from deepxp.evaluation import evaluate as evaluation
 from deepxp.network import Network
 
@@ -26,7 +26,7 @@ def evaluate(arguments: Namespace) -> int:
     """Metrics and confusion matrix."""
     settings = config.settings(arguments.flags)
     report = Report(as_json=arguments.json)
-    net = network.load(arguments.model, settings.device)
+    net = _model(arguments.model, settings.device)
     dataset = _digits(net, arguments.model) if settings.data is None else load(settings, net, arguments.model)
     y = encode_for(net, dataset)
     values = evaluation(net, dataset.X.T, y)
@@ -49,10 +49,10 @@ def evaluate(arguments: Namespace) -> int:
 def predict(arguments: Namespace) -> int:
     """One prediction a row, as CSV."""
     settings = config.settings(arguments.flags)
-    net = network.load(arguments.model, settings.device)
+    net = _model(arguments.model, settings.device)
     if arguments.proba and net.loss.name == SQUARED:
         raise ConfigError(f"{arguments.model} predicts numbers; they have no probabilities, leave out --proba")
-    dataset = load(settings, net, arguments.model)
+    dataset = load(settings, net, arguments.model, predicting=True)
     A = net.predict_proba(dataset.X.T)
     said, names = _said(net, A), _names(net)
     if arguments.proba:
@@ -79,12 +79,20 @@ def predict(arguments: Namespace) -> int:
     return 0
 
 
-def load(settings: Settings, net: Network, model: str) -> data.Dataset:
-    """The samples for a network, with their targets if there are any; those of the test part if the file has one."""
+def load(settings: Settings, net: Network, model: str, *, predicting: bool = False) -> data.Dataset:
+    """The samples for a network, with their targets if there are any; those of the test part if the file has one.
+
+    The columns of a table with a header are those that the model was trained on, by their names.
+    """
     try:
-        found = problem.load(settings, net.sizes[0])
+        found = problem.load(settings, net.sizes[0], problem.columns_of(net))
     except ShapeError as error:
         raise ShapeError(f"{error} by {model}" if str(error).endswith("expected") else str(error)) from None
+    if found.ignored:
+        _note(f"{found.name}: columns that the model does not know are ignored: {', '.join(found.ignored)}")
+    if predicting and found.target is not None:
+        column = f"column {found.target!r}" if isinstance(found.target, str) else f"column {found.target + 1}"
+        _note(f"{found.name}: {column} is taken for the target and left out")
     if found.X_test is None:
         return found
     test = data.split(found, order=np.arange(len(found.X))).test
@@ -92,14 +100,43 @@ def load(settings: Settings, net: Network, model: str) -> data.Dataset:
     return test
 
 
+def _note(text: str) -> None:
+    print(f"deepxp: note: {text}", file=sys.stderr, flush=True)
+
+
+def _model(path: str, device: str) -> Network:
+    """The network in a file; the usual slip, the data in its place, is called by its name."""
+    try:
+        return network.load(path, device)
+    except ModelFileError:
+        if _is_other(path):
+            raise ConfigError(f"{path} is not a model; MODEL comes first") from None
+        raise
+
+
+def _is_other(path: str) -> bool:
+    """Whether a file is clearly of another format: text, or an archive or array by its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError:
+        return False
+    if start.startswith((b"PK\x03\x04", b"\x1f\x8b", b"\x93NUMPY")):
+        return True
+    return bool(start) and b"\0" not in start and start[8:9] != b"{"
+
+
 def _digits(net: Network, model: str) -> data.Dataset:
-    digits = data.digits()
-    n = digits.X.shape[1]
-    if net.sizes[0] != n:
-        raise ShapeError(f"the digits have {n} features per row, but {net.sizes[0]} are expected by {model}; give DATA")
-    test = data.split(digits, order=rng.split(net.seed, len(digits.X))).test
-    assert test is not None
-    return test
+    """The part of the digits that a model was not trained on, as far as its file tells that it was trained on them."""
+    digits, test = data.digits(), net.notes.get("test")
+    known = net.notes.get("trained_by") == problem.TRAINED_BY and net.notes.get("data") == problem.DIGITS
+    if not known or net.sizes[0] != digits.X.shape[1]:
+        raise ConfigError(f"{model} was not trained on the digits by deepxp train; give DATA to evaluate it on")
+    if not isinstance(test, float) or not 0 < test < 1:
+        raise ConfigError(f"{model} was trained on all of the digits; give DATA to evaluate it on")
+    part = data.split(digits, order=rng.split(net.seed, len(digits.X)), test=test).test
+    assert part is not None
+    return part
 
 
 def _names(net: Network) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from deepxp.cli.options import POSITIVE, SIZES, Kind
 from deepxp.cli.report import Report, as_json, write_whole
 from deepxp.errors import ConfigError
-from deepxp.network import DTYPES
+from deepxp.hyperparameters import DTYPES
 from deepxp.version import __version__
 
 DESCRIPTION = """\

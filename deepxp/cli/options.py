@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from deepxp.data.scaling import KINDS
-from deepxp.network import DTYPES
+from deepxp.hyperparameters import DTYPES
 from deepxp.ops.activations import ACTIVATIONS
 from deepxp.ops.losses import LOSSES
 from deepxp.optimizers import OPTIMIZERS, SCHEDULES

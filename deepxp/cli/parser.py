@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from deepxp.cli import bench
@@ -54,12 +55,14 @@ examples:
 """
 EVALUATE = """\
 Metrics of a model on all rows of DATA, and for classes the confusion matrix;
-of a file with a test part of its own, on that part. Without DATA: on the part
-of the bundled digits that a model of this seed was not trained on."""
+of a file with a test part of its own, on that part. The columns of a table with
+a header are found by the names that the model was trained on. Without DATA, of
+a model that train made of the bundled digits: on the part it has not seen."""
 PREDICT = """\
 One prediction for each row of DATA: the name of the class, or a number. A
-table may hold the target column or not: one with exactly as many columns as
-the model has inputs has none. Of a file with a test part, that part."""
+table may hold the target column or not: without a header, one with exactly as
+many columns as the model has inputs has none; with one, columns are found by
+the names that the model was trained on. Of a file with a test part, that part."""
 PREDICT_EXAMPLES = """\
 examples:
   deepxp predict runs/iris/model.safetensors new.csv | sort | uniq -c
@@ -89,6 +92,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not hasattr(arguments, "module"):
         parser.print_help(sys.stderr)
         parser.exit(2)
+    _check_sizes(sys.argv[1:] if argv is None else argv)
     if unknown:
         known = commands[arguments.command]._option_string_actions
         flag = unknown[0].partition("=")[0]
@@ -97,6 +101,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     given = vars(arguments)
     arguments.flags = {name.removeprefix(FLAG): value for name, value in given.items() if name.startswith(FLAG)}
     return arguments
+
+
+def _check_sizes(argv: Sequence[str]) -> None:
+    """Raises ConfigError for `--hidden 256 128`, whose second number would pass for DATA."""
+    for flag, first, second in zip(argv, argv[1:], argv[2:], strict=False):
+        if flag == "--hidden" and first.isdecimal() and second.isdecimal() and not Path(second).exists():
+            raise ConfigError(f"--hidden: sizes are written {first},{second}")
 
 
 def _parsers() -> tuple[Parser, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What is to be learned: data in parts, with targets as a loss takes them, and the loss that fits them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -9,10 +10,12 @@ from deepxp import data, rng
 from deepxp.cli.options import Settings
 from deepxp.cli.report import count
 from deepxp.data.places import in_file
+from deepxp.data.readers.options import Columns
 from deepxp.errors import ConfigError, DataError
 from deepxp.network import Network
 
 SOFTMAX, SIGMOID, SQUARED = "softmax-cross-entropy", "sigmoid-cross-entropy", "squared-error"
+TRAINED_BY, DIGITS = "deepxp train", "digits"
 WORDS = {
     "classes": "one class for each sample",
     "multilabel": "several labels at once",
@@ -41,6 +44,7 @@ class Problem:
     train: Part
     validation: Part | None
     test: Part | None
+    notes: Mapping[str, Any]  # for the model file
 
     @property
     def features(self) -> int:
@@ -70,7 +74,7 @@ class Problem:
         return f"{self.name}: {count(m, 'sample')}, {count(self.features, 'feature')}, {targets}"
 
 
-def load(settings: Settings, n_features: int | None = None) -> data.Dataset:
+def load(settings: Settings, n_features: int | None = None, columns: Columns = Columns()) -> data.Dataset:
     """The data set that the settings name, or the bundled digits. Raises DataError where a feature is not finite."""
     if settings.data is None:
         return data.digits()
@@ -82,6 +86,7 @@ def load(settings: Settings, n_features: int | None = None) -> data.Dataset:
         header=header,
         delimiter=settings.delimiter,
         n_features=n_features,
+        columns=columns,
     )
     for X, where in ((found.X, found.where), (found.X_test, in_file(f"{found.name}, test part"))):
         if X is not None and X.dtype.kind == "f" and not np.isfinite(X).all():
@@ -110,12 +115,48 @@ def problem(settings: Settings) -> Problem:
     )
     train, validation, test = (_part(part) if part else None for part in parts)
     assert train is not None
-    return Problem(dataset.name, targets.kind, loss, outputs, targets.classes, parts.train, train, validation, test)
+    return Problem(
+        dataset.name,
+        targets.kind,
+        loss,
+        outputs,
+        targets.classes,
+        parts.train,
+        train,
+        validation,
+        test,
+        _notes(settings, dataset),
+    )
+
+
+def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
+    """What a model file says of the data: the columns of a table, and which part of the digits is new to the model."""
+    notes: dict[str, Any] = {"trained_by": TRAINED_BY}
+    if settings.data is None:
+        return notes | {"data": DIGITS, "test": settings.test}
+    if dataset.features is not None and len(set(dataset.features)) == len(dataset.features):
+        notes["features"] = list(dataset.features)
+    target = dataset.target if settings.labels is None and dataset.target is not None else settings.target
+    return notes if target is None else notes | {"target": target}
+
+
+def columns_of(net: Network) -> Columns:
+    """The columns that a network was trained on, as far as its file says so."""
+    features, target = net.notes.get("features"), net.notes.get("target")
+    named = isinstance(features, list) and len(features) == net.sizes[0] and all(isinstance(x, str) for x in features)
+    fits = isinstance(target, str) or type(target) is int
+    return Columns(tuple(features) if named else None, target if fits else None)  # type: ignore[arg-type]
 
 
 def encode_for(net: Network, dataset: data.Dataset) -> np.ndarray:
     """The targets of a data set as the network's loss takes them, classes in the network's order."""
     if dataset.y is None:
+        target = columns_of(net).target
+        if dataset.features is not None and isinstance(target, str):
+            raise DataError(
+                f"{dataset.name}: has no column {target!r}, which the model predicts; "
+                "name the one with the targets by --target, or their file by --labels"
+            )
         raise DataError(
             f"{dataset.name}: has no targets to evaluate with; name their file with --labels (a table of exactly the "
             f"{net.sizes[0]} columns that the model takes has none)"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
+PREPARING = "preparing (the first run on a machine compiles its kernels)"
 REDRAW = 0.1  # seconds between two drawings of the live line
 
 
@@ -16,14 +17,18 @@ class Progress:
     80 columns.
     """
 
-    def __init__(self, stream: TextIO | None, epochs: int) -> None:
+    def __init__(self, stream: TextIO | None, epochs: int, *, compiles: bool = False) -> None:
         self.stream, self.epochs = stream, epochs
         self.live = stream is not None and stream.isatty()
         self.started = time.monotonic()
         self.drawn, self.width = 0.0, 0
         self.done, self.watched, self.last = 0, "", ""
+        self.compiles = compiles
+        self.first: tuple[float, float] | None = None  # time and fraction of the first step that was reported
 
     def __enter__(self) -> "Progress":
+        if self.live and self.compiles:
+            self._draw(PREPARING, time.monotonic())
         return self
 
     def __exit__(
@@ -36,12 +41,18 @@ class Progress:
     def on_step(self, step: int, steps: int, loss: float) -> None:
         """Step `step` of `steps` of the epoch that is running, and its loss so far."""
         now = time.monotonic()
-        if not self.live or now - self.drawn < REDRAW:
+        if not self.live:
             return
         fraction = (self.done + step / steps) / self.epochs
-        left = (now - self.started) / fraction * (1 - fraction)
-        step_of = f"step {step:>{len(str(steps))}}/{steps}"
-        self._draw(f"{self._epoch(self.done + 1)}  {step_of}  loss {loss:<8.4g}{self.watched}  {_time(left)} left", now)
+        if self.first is None:  # it compiles and warms up, so that nothing follows from its time
+            self.first = now, fraction
+        if now - self.drawn < REDRAW:
+            return
+        begun, before = self.first
+        text = f"{self._epoch(self.done + 1)}  step {step:>{len(str(steps))}}/{steps}  loss {loss:<8.4g}{self.watched}"
+        if fraction > before:
+            text += f"  {_time((now - begun) / (fraction - before) * (1 - fraction))} left"
+        self._draw(text, now)
 
     def on_epoch(self, record: Mapping[str, float]) -> None:
         """The record of an epoch that has ended."""

@@ -1,7 +1,9 @@
 """`deepxp train`"""
 
+import math
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from deepxp.errors import ConfigError, OutOfMemoryError
 from deepxp.evaluation import evaluate
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
+
+MANY = 20  # classes from which on whole numbers may be meant as numbers
+FAR = 100  # mean or deviation of targets from which on they are hard to learn
 
 
 def run(arguments: Namespace) -> int:
@@ -53,12 +58,13 @@ def _train(
 ) -> int:
     net = task.network(settings, backend=backend)
     scale = net.scaler.kind if net.scaler else "none"
-    path = folder.open(config.dumps(replace(settings, device=backend.name, loss=task.loss, scale=scale)))
+    resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
+    path = folder.open(config.dumps(replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))))
     _introduce(report, settings, task, net, optimizer)
     started = time.perf_counter()
     history = _fit(settings, report, folder, task, net, optimizer)
     seconds = time.perf_counter() - started
-    net.save(folder.model)
+    net.save(folder.model, notes=task.notes)
     if history.stopped_early:
         report.line("stopped", f"early; the weights are those of epoch {history.best_epoch}, the best")
     test = None
@@ -73,10 +79,14 @@ def _train(
     return 0
 
 
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
 def _fit(
     settings: Settings, report: Report, folder: Folder, task: Problem, net: Network, optimizer: Optimizer
 ) -> training.History:
-    with np.errstate(all="ignore"), Progress(report.stream, settings.epochs) as progress:
+    with np.errstate(all="ignore"), Progress(report.stream, settings.epochs, compiles=_compiles(net)) as progress:
 
         def on_epoch(record: dict[str, float]) -> None:
             folder.record(record)
@@ -97,6 +107,11 @@ def _fit(
             on_epoch=on_epoch,
             on_step=progress.on_step,
         )
+
+
+def _compiles(net: Network) -> bool:
+    kernels = net.backend.kernels
+    return kernels is not None and kernels.__name__ == "deepxp.kernels.numba"
 
 
 def device_line(asked: str, backend: Backend) -> str:
@@ -133,7 +148,31 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
         f"{count(settings.epochs, 'epoch')} of {count(-(-m // batch), 'step')} with {count(batch, 'sample')}, "
         f"{optimizer.name}, lr {optimizer.lr:g} ({settings.schedule})",
     )
+    for note in notes(settings, task):
+        report.line("note", note)
     report.line("")
+
+
+def notes(settings: Settings, task: Problem) -> Iterator[str]:
+    """What to know of the targets before they are learned."""
+    classes = task.classes or ()
+    if task.kind == "classes" and settings.loss == "auto" and len(classes) > MANY and all(map(_is_whole, classes)):
+        yield f"{len(classes)} whole numbers are taken as classes; --loss squared-error predicts them as numbers"
+    if task.kind == "numbers":
+        y = np.atleast_2d(task.train.y)
+        means, deviations = y.mean(axis=1), y.std(axis=1)
+        largest = float(max(np.abs(means).max(), deviations.max()))
+        if largest > FAR:
+            worst = int(np.maximum(np.abs(means), deviations).argmax())
+            unit = 10 ** math.floor(math.log10(largest))
+            yield (
+                f"the targets (mean {means[worst]:.4g}, deviation {deviations[worst]:.4g}) are learned in their own "
+                f"unit; so far from 1 expect a poor fit: divide them by {unit:g} first"
+            )
+
+
+def _is_whole(name: str) -> bool:
+    return name.removeprefix("-").isdecimal()
 
 
 def _curves(report: Report, history: training.History, path: Path) -> None:

@@ -1,6 +1,6 @@
 """A table of samples in memory: what every reader returns and what training starts from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,8 @@ class Dataset:
     name: what messages call it, a path or `digits`.
     features: the n column names, if the file has a header.
     X_test, y_test: the test part, if the file brings its own.
+    target: the target's column in a table: its name, or without a header its position from 0.
+    ignored: the columns of a table that are neither, where a model's columns were asked for by name.
     where, where_y: the place of a row, and of its target, for messages.
 
     Raises ShapeError if X is not a table or y does not have a target per row, DataError if X is empty.
@@ -28,8 +30,10 @@ class Dataset:
     features: tuple[str, ...] | None = None
     X_test: np.ndarray | None = None
     y_test: np.ndarray | None = None
-    where: Where = by_row
-    where_y: Where = by_row
+    target: str | int | None = None
+    ignored: tuple[str, ...] = ()
+    where: Where = field(default=by_row, repr=False)
+    where_y: Where = field(default=by_row, repr=False)
 
     def __post_init__(self) -> None:
         _check_part(self.name, self.X, self.y)

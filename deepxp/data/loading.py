@@ -10,7 +10,7 @@ from deepxp.data.readers import idx, npy, npz, svmlight, table
 from deepxp.data.readers.files import check_readable
 from deepxp.data.readers.formats import ACCEPTED, Format, format_of
 from deepxp.data.readers.labels import read_labels
-from deepxp.data.readers.options import LIMIT_BYTES, NO_TARGET, Header, Options, Target
+from deepxp.data.readers.options import LIMIT_BYTES, NO_TARGET, Columns, Header, Options, Target
 from deepxp.errors import DataError, ShapeError
 
 READERS: dict[Format, Callable[[Path, Options], Dataset]] = {
@@ -31,6 +31,7 @@ def load(
     delimiter: str | None = None,
     n_features: int | None = None,
     limit_bytes: int = LIMIT_BYTES,
+    columns: Columns = Columns(),
 ) -> Dataset:
     """Read a table of samples from .npz, .npy, .csv, .tsv, idx or svmlight, by its name; .gz is unpacked on the way.
 
@@ -41,6 +42,8 @@ def load(
     delimiter: what separates the cells; with it a file of any name is read as a table.
     n_features: the width that is wanted. A table of just that many columns has no target then, so that one call reads
         samples to predict with or without theirs.
+    columns: of a table with a header, take the features of these names, in this order, whatever else it holds; and the
+        target where `target` says nothing.
     limit_bytes: the most that a file may unpack to. An .npy that is not packed is mapped, however large.
 
     Raises DataError, with file, line and column where there are any, for what cannot be read; ShapeError for arrays
@@ -48,7 +51,7 @@ def load(
     """
     path = Path(path)
     check_readable(path)
-    options = Options(target, header, delimiter, n_features, limit_bytes)
+    options = Options(target, header, delimiter, n_features, limit_bytes, columns)
     form = "table" if delimiter is not None else format_of(path)
     if form is None:
         raise DataError(f"{path}: is of no known format; known are {ACCEPTED}, and any table with delimiter=")

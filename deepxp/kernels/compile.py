@@ -67,9 +67,19 @@ def cached(compiler: Callable[..., Any], function: Any, key: tuple[Any, ...], **
     # one name, one compiled now and one from the disk, would be taken for each other
     function.__qualname__ += "_" + fingerprint(tuple(fingerprint(part) for part in key))
     compiled = compiler(function, **options)
-    with suppress(RuntimeError):  # no folder to write to: then every process compiles
-        compiled._cache = _Cache(function, function.__qualname__)
+    if all(map(lasting, key)):
+        with suppress(RuntimeError):  # no folder to write to: then every process compiles
+            compiled._cache = _Cache(function, function.__qualname__)
     return compiled
+
+
+def lasting(part: Any) -> bool:
+    """Is the fingerprint all that the machine code depends on? A constant of another module, for one, is not in it."""
+    if not isinstance(part, FunctionType):
+        return isinstance(part, str | int | float)
+    cells = [cell.cell_contents for cell in part.__closure__ or ()]
+    nested = any(isinstance(c, CodeType) for c in part.__code__.co_consts)
+    return not nested and all(map(lasting, [*cells, *_globals(part).values()]))
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types

@@ -100,7 +100,7 @@ def column_loops(dtype: str) -> tuple[Any, Any]:
     computed once, and memory is read twice and written twice however long a column is.
     """
     xp, real = scalars.namespace(dtype), np.dtype(dtype).type
-    zero, one, smallest = real(0.0), real(1.0), real(np.finfo(dtype).tiny)
+    zero, one, nan, smallest = real(0.0), real(1.0), real(np.nan), real(np.finfo(dtype).tiny)
     lowest = real(np.finfo(dtype).min)  # above -inf: a tile of nothing but -inf is e^-inf = 0, and not -inf - -inf
     maximum, exp, log = xp.maximum, xp.exp, xp.log
 
@@ -165,10 +165,13 @@ def column_loops(dtype: str) -> tuple[Any, Any]:
             hi = min(lo + width, stop)
             exponentials(Z, dZ, lo, hi, height, tops, top, total)
             for j in range(hi - lo):
-                ell[lo + j] = log(total[j]) - (Z[y[lo + j], lo + j] - top[j])
+                label = y[lo + j]
+                known = 0 <= label < Z.shape[0]  # memory is not guarded here, and `run` takes what stands in Y
+                ell[lo + j] = log(total[j]) - (Z[label, lo + j] - top[j]) if known else nan
             shares(dZ, lo, hi, height, tops, top, total)
             for j in range(lo, hi):
-                dZ[y[j], j] -= one
+                if 0 <= y[j] < Z.shape[0]:
+                    dZ[y[j], j] -= one
 
     return kept(softmax_columns, dtype), kept(label_columns, dtype)
 

@@ -43,7 +43,7 @@ class Recorder:
         return partial(self._write, op)
 
     def _write(self, op: Callable[..., Any], *arguments: Any) -> None:
-        written = NATIVE.get(op.__name__)
+        written = NATIVE.get(op.__name__) if op.__module__.startswith("deepxp.ops.") else None
         if written is None or not written(self, *arguments):
             self._close()
             self._parts.append(partial(self._backend[op], *arguments))

@@ -32,7 +32,7 @@ if hasattr(os, "register_at_fork"):
 def split(work: Callable[[int, int], object], length: int, numbers: int, unit: int = 1) -> None:
     """work(start, stop) over range(length), in as many pieces as `numbers` elements of work are worth; pieces start
     at multiples of `unit`."""
-    pieces = min(count(), numbers // LEAST, -(-length // unit))
+    pieces = min(count(), numbers // LEAST, length // unit)
     if pieces <= 1:
         work(0, length)
         return

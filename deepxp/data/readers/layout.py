@@ -1,6 +1,6 @@
 """Which row of a table is its header and which column its target."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepxp.data.readers.numbers import is_number
 from deepxp.data.readers.options import NO_TARGET, Options
@@ -9,12 +9,18 @@ from deepxp.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """The number of columns, the position of the target (None: there is none) and the names of the features."""
+    """The number of columns, the position of the target (None: there is none) and the names of the features.
+
+    columns: the positions of the features in the order that was asked for; None: all but the target, as they come.
+    """
 
     width: int
     target: int | None
     header: bool
     features: tuple[str, ...] | None
+    columns: tuple[int, ...] | None = None
+    ignored: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None  # of all columns
 
 
 def layout(first: list[str], options: Options, place: str) -> Layout:
@@ -28,6 +34,9 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
     NO_TARGET was asked for, or if a table for a model of `n_features` has just that many columns and no such name.
     """
     cells = [cell.strip() for cell in first]
+    wanted = options.columns.features
+    if wanted is not None and _names_columns(cells, wanted, options):
+        return _by_name(cells, wanted, options, place)
     target, named = _target(cells, options, place)
     features = [cell for column, cell in enumerate(cells) if column != target]
     if not features:
@@ -35,12 +44,41 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
     header = named or options.header == "yes"
     if options.header == "auto" and not named:
         header = _is_header(features, cells, place)
-    return Layout(len(cells), target, header, tuple(features) if header else None)
+    return Layout(len(cells), target, header, tuple(features) if header else None, names=tuple(cells) if header else None)
+
+
+def _names_columns(cells: list[str], wanted: tuple[str, ...], options: Options) -> bool:
+    """Whether the first row is a header, for a model that knows its columns by name."""
+    if options.header != "auto":
+        return options.header == "yes"
+    return set(wanted) <= set(cells) or not any(map(is_number, cells))
+
+
+def _by_name(cells: list[str], wanted: tuple[str, ...], options: Options, place: str) -> Layout:
+    missing = [name for name in wanted if name not in cells]
+    if missing:
+        raise DataError(
+            f"{place}: the model needs the columns {_shown(list(wanted))}; this table has {_shown(cells)}; "
+            f"missing: {_shown(missing)}"
+        )
+    for name in wanted:
+        if cells.count(name) > 1:
+            raise DataError(f"{place}: {cells.count(name)} columns are named {name!r}; the model needs one")
+    target: int | None = None
+    if options.target is not None:
+        target, _ = _target(cells, replace(options, n_features=None), place)
+    elif options.columns.target in cells:
+        target, _ = _target(cells, replace(options, target=options.columns.target, header="yes"), place)
+    columns = tuple(map(cells.index, wanted))
+    ignored = tuple(name for position, name in enumerate(cells) if position not in {*columns, target})
+    return Layout(len(cells), target, True, wanted, columns, ignored, tuple(cells))
 
 
 def _target(cells: list[str], options: Options, place: str) -> tuple[int | None, bool]:
     """The position of the target, and whether it was found by name."""
-    target = options.target
+    target, known = options.target, options.columns.target
+    if target is None and (isinstance(known, int) or known in cells):  # a model's target, where the table has it
+        target = known
     if target is NO_TARGET:
         return None, False
     # A position may come as text from a command line, and a first row of data may well hold that text.
@@ -74,7 +112,7 @@ def _is_header(features: list[str], cells: list[str], place: str) -> bool:
         odd = features[numbers.index(False)]
         raise DataError(
             f"{place}:{cells.index(odd) + 1}: {odd!r} is no number, but other cells of this row are; "
-            "say header='yes' if it is the header, 'no' if it is a sample to be mended"
+            "say header='yes' if it is the header, header='no' if it is a sample to be mended"
         )
     return not any(numbers)
 

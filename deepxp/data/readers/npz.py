@@ -55,7 +55,10 @@ def _unpack(path: Path, options: Options) -> tuple[Keys, dict[str | None, np.nda
     arrays: dict[str | None, np.ndarray] = {}
     with opened(path) as stream, ZipFile(stream) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        keys = _choose(tuple(members), options.target, path)
+        target = options.target
+        if target is None and options.columns.target in members:  # the array that a model's targets were in
+            target = options.columns.target
+        keys = _choose(tuple(members), target, path)
         used = {key: members[key] for key in keys if key is not None}
         check_limit(path, sum(member.file_size for member in used.values()), options.limit_bytes)
         for key, member in used.items():

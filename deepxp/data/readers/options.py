@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from deepxp.errors import ConfigError
 
@@ -22,6 +22,13 @@ Target = str | int | NoTarget | None
 Header = Literal["auto", "yes", "no"]
 
 
+class Columns(NamedTuple):
+    """The columns that a model was trained on: features by name (None: by position) and the target, if it is known."""
+
+    features: tuple[str, ...] | None = None
+    target: str | int | None = None
+
+
 @dataclass(frozen=True)
 class Options:
     """The keyword arguments of `deepxp.data.load`, checked once; each reader heeds those that its format knows.
@@ -34,6 +41,7 @@ class Options:
     delimiter: str | None = None
     n_features: int | None = None
     limit_bytes: int = LIMIT_BYTES
+    columns: Columns = Columns()
 
     def __post_init__(self) -> None:
         if isinstance(self.target, bool):

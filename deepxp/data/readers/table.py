@@ -43,13 +43,15 @@ def read(path: Path, options: Options) -> Dataset:
     values, lines, targets = array("d"), array("q"), list[str]()
     samples = records if shape.header else chain((first,), records)
     while block := list(islice(samples, max(1, BLOCK_CELLS // shape.width))):
-        for line, cells in block:
+        for position, (line, cells) in enumerate(block):
             if len(cells) != shape.width:
                 column = min(len(cells), shape.width) + 1
                 raise DataError(f"{path}:{line}:{column}: {len(cells)} cells, but line {first.line} has {shape.width}")
             lines.append(line)
             if shape.target is not None:
-                targets.append(cells.pop(shape.target))
+                targets.append(cells[shape.target] if shape.columns else cells.pop(shape.target))
+            if shape.columns:
+                block[position] = Record(line, [cells[column] for column in shape.columns])
         table = parse([record.cells for record in block])
         if table is None or not np.isfinite(table).all():
             raise _bad_cell(path, block, shape)
@@ -64,6 +66,8 @@ def read(path: Path, options: Options) -> Dataset:
         None if shape.target is None else target_column(targets, where_y),
         str(path),
         shape.features,
+        target=None if shape.target is None else shape.names[shape.target] if shape.names else shape.target,
+        ignored=shape.ignored,
         where=where,
         where_y=where_y,
     )
@@ -92,7 +96,10 @@ def _bad_cell(path: Path, block: list[Record], shape: Layout) -> DataError:
             value = parse([[cell]])
             if value is not None and np.isfinite(value).all():
                 continue
-            column = position + 1 + (shape.target is not None and position >= shape.target)
+            if shape.columns:
+                column = shape.columns[position] + 1
+            else:
+                column = position + 1 + (shape.target is not None and position >= shape.target)
             place = f"{path}:{line}:{column}"
             if not cell.strip():
                 return DataError(f"{place}: the cell is empty; every feature needs a number")

@@ -1,0 +1,31 @@
+"""What the library says of its arguments, said of flags."""
+
+import re
+
+from deepxp.cli.options import ROWS
+
+PHRASES = {
+    "header='yes'": "--header",
+    "header='no'": "--no-header",
+    "; weigh the samples with sample_weight": "",
+    "; raise limit_bytes if the file is to be trusted": "",
+    " (limit_bytes)": "",
+    "name the targets with target=": "name the targets with --target",
+    "any table with delimiter=": "any table with --delimiter",
+    "class_weight needs": "--class-weight needs",
+}
+NAMES = "|".join(name.replace("-", "_") for name in ROWS if name not in ("data", "header"))
+ARGUMENT = re.compile(rf"(?<![\w./-])({NAMES})=('[^']*'|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/]|\.\w))")
+
+
+def as_flags(message: str) -> str:
+    """The message of an error of the library for who typed a command: `delimiter=';'` becomes `--delimiter ';'`."""
+    for phrase, flag in PHRASES.items():
+        message = message.replace(phrase, flag)
+    return ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')} {_value(found[2])}", message)
+
+
+def _value(text: str) -> str:
+    if text == r"'\t'":
+        return "tab"
+    return text if text.startswith("'") else f"{float(text):g}"

@@ -1,6 +1,7 @@
 """One static training step, and the loop over epochs and batches around it."""
 
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,8 +45,9 @@ class TrainingStep:
         l2: float = 0.0,
         clip_norm: float | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size!r}")
+        if not isinstance(optimizer, Optimizer | None):
+            raise ConfigError(f"optimizer must be one such as dx.Adam(lr=1e-3), got {optimizer!r}")
+        batch_size = _count("batch_size", batch_size)
         if not (math.isfinite(l2) and l2 >= 0):
             raise ConfigError(f"l2 must be a finite number >= 0, got {l2!r}")
         if clip_norm is not None and not clip_norm > 0:
@@ -179,8 +181,9 @@ def train(
     Raises NonFiniteError, with the weights of the last good epoch restored and the history in its `history`, where
     the loss becomes NaN or infinite; ConfigError, ShapeError and DataError for what does not fit.
     """
-    if epochs < 1:
-        raise ConfigError(f"epochs must be at least 1, got {epochs!r}")
+    epochs, batch_size = _count("epochs", epochs), _count("batch_size", batch_size)
+    if not isinstance(schedule, Constant | None):
+        raise ConfigError(f"schedule must be one such as dx.Cosine(warmup=1), got {schedule!r}")
     if patience is not None and (patience < 1 or validation is None):
         raise ConfigError("early stopping needs patience >= 1 and validation data to watch")
     schedule = schedule or Constant()
@@ -195,6 +198,16 @@ def train(
         step = TrainingStep(net, optimizer, min(batch_size, len(batches)), l2=l2, clip_norm=clip_norm)
         run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
         return _loop(net, run, watched, patience, min_delta, on_epoch)
+
+
+def _count(name: str, value: int) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{name} must be a whole number, got {value!r}") from None
+    if count < 1:
+        raise ConfigError(f"{name} must be at least 1, got {value!r}")
+    return count
 
 
 def _loop(

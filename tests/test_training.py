@@ -794,3 +794,18 @@ def test_a_failure_on_the_device_restores_its_weights(monkeypatch):
     error = failing(net, X, y, epochs=3, batch_size=16, optimizer=dx.SGD(lr=1e30))
     assert "of epoch 1" in str(error)
     assert_array_equal(net.theta.get(), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimizer": "adam"}, "such as dx.Adam"),
+        ({"schedule": "cosine"}, "such as dx.Cosine"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"batch_size": "a"}, "batch_size must be a whole number"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+    ],
+)
+def test_what_is_not_an_option_is_said_in_a_sentence(options, words):
+    with pytest.raises(dx.ConfigError, match=words):
+        dx.train(network(), *data(), **options)

@@ -221,6 +221,15 @@ def test_the_target_of_the_model_is_the_target(capsys):
     assert json.loads(both(capsys, "evaluate", model("npz"), "named.npz", "--json").out)["metrics"]["accuracy"] > 0.8
 
 
+def test_a_model_file_holds_no_paths(capsys):
+    X, y = blobs()
+    np.save("X.npy", X)
+    np.save("y.npy", y)
+    assert main(["train", "X.npy", "--target", "y.npy", *SHORT, "--out", "npy"]) == 0
+    assert deepxp.load(model("npy"), "cpu").notes == {"trained_by": "deepxp train"}
+    assert "accuracy" in run(capsys, "evaluate", model("npy"), "X.npy", "--labels", "y.npy")
+
+
 def test_notes_that_say_nonsense_are_left_out(capsys):
     net = deepxp.load(model("named"), "cpu")
     net.save("odd.safetensors", notes={"features": [1, None], "target": [True]})

@@ -396,8 +396,8 @@ def test_without_matplotlib_a_line_says_how_to_get_it(capsys, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("y", "noted"),
     [
-        (np.linspace(1e5, 3e5, 60), "(mean 2e+05, deviation 5.9e+04) are learned in their own unit"),
-        (np.linspace(-500, 500, 60) + 0.5, "divide them by 100 first"),
+        (np.linspace(1e5, 3e5, 60), "(mean 2e+05, deviation 5.871e+04) are learned in their own unit"),
+        (np.linspace(-500, 500, 60) + 0.5, "subtract the mean and divide by the deviation first"),
         (np.linspace(0, 9, 60), None),
         (np.arange(60) % 2 * 1000, None),
     ],

@@ -266,3 +266,5 @@ def test_columns_by_name_without_a_header_are_those_by_position(tmp_path):
     found = load(path, columns=Columns(("a", "b"), "y"))
     assert found.X.tolist() == [[1, 2], [3, 4]]
     assert (found.target, found.ignored) == (2, ())
+    assert load(path, columns=Columns(None, 0)).X.tolist() == [[2, 0], [4, 1]]
+    assert load(path, columns=Columns(("a", "b"), "1")).X.tolist() == [[1, 2], [3, 4]]  # a name, not a position

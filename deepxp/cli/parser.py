@@ -55,14 +55,14 @@ examples:
 """
 EVALUATE = """\
 Metrics of a model on all rows of DATA, and for classes the confusion matrix;
-of a file with a test part of its own, on that part. The columns of a table with
-a header are found by the names that the model was trained on. Without DATA, of
-a model that train made of the bundled digits: on the part it has not seen."""
+of a file with a test part of its own, on that part. The columns of a table
+with a header are found by the names that the model was trained on. Without
+DATA, for a model that train made of the digits: on the part held out."""
 PREDICT = """\
 One prediction for each row of DATA: the name of the class, or a number. A
 table may hold the target column or not: without a header, one with exactly as
 many columns as the model has inputs has none; with one, columns are found by
-the names that the model was trained on. Of a file with a test part, that part."""
+the names the model was trained on. Of a file with a test part, that part."""
 PREDICT_EXAMPLES = """\
 examples:
   deepxp predict runs/iris/model.safetensors new.csv | sort | uniq -c

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from deepxp import data, rng
 from deepxp.cli.options import Settings
 from deepxp.cli.report import count
 from deepxp.data.places import in_file
-from deepxp.data.readers.options import Columns
+from deepxp.data.readers.options import BY_POSITION, Columns
 from deepxp.errors import ConfigError, DataError
 from deepxp.network import Network
 
@@ -74,7 +75,7 @@ class Problem:
         return f"{self.name}: {count(m, 'sample')}, {count(self.features, 'feature')}, {targets}"
 
 
-def load(settings: Settings, n_features: int | None = None, columns: Columns = Columns()) -> data.Dataset:
+def load(settings: Settings, n_features: int | None = None, columns: Columns = BY_POSITION) -> data.Dataset:
     """The data set that the settings name, or the bundled digits. Raises DataError where a feature is not finite."""
     if settings.data is None:
         return data.digits()
@@ -136,7 +137,9 @@ def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
         return notes | {"data": DIGITS, "test": settings.test}
     if dataset.features is not None and len(set(dataset.features)) == len(dataset.features):
         notes["features"] = list(dataset.features)
-    target = dataset.target if settings.labels is None and dataset.target is not None else settings.target
+    target = dataset.target
+    if target is None and settings.labels is None and ".npz" in Path(settings.data).name.lower():
+        target = settings.target  # the name of the array
     return notes if target is None else notes | {"target": target}
 
 

@@ -1,6 +1,5 @@
 """`deepxp train`"""
 
-import math
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -59,7 +58,9 @@ def _train(
     net = task.network(settings, backend=backend)
     scale = net.scaler.kind if net.scaler else "none"
     resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
-    path = folder.open(config.dumps(replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))))
+    path = folder.open(
+        config.dumps(replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels)))
+    )
     _introduce(report, settings, task, net, optimizer)
     started = time.perf_counter()
     history = _fit(settings, report, folder, task, net, optimizer)
@@ -161,13 +162,12 @@ def notes(settings: Settings, task: Problem) -> Iterator[str]:
     if task.kind == "numbers":
         y = np.atleast_2d(task.train.y)
         means, deviations = y.mean(axis=1), y.std(axis=1)
-        largest = float(max(np.abs(means).max(), deviations.max()))
-        if largest > FAR:
-            worst = int(np.maximum(np.abs(means), deviations).argmax())
-            unit = 10 ** math.floor(math.log10(largest))
+        largest = np.maximum(np.abs(means), deviations)
+        worst = int(largest.argmax())
+        if largest[worst] > FAR:
             yield (
                 f"the targets (mean {means[worst]:.4g}, deviation {deviations[worst]:.4g}) are learned in their own "
-                f"unit; so far from 1 expect a poor fit: divide them by {unit:g} first"
+                "unit; expect a slow and poor fit: subtract the mean and divide by the deviation first"
             )
 
 

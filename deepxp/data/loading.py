@@ -10,7 +10,7 @@ from deepxp.data.readers import idx, npy, npz, svmlight, table
 from deepxp.data.readers.files import check_readable
 from deepxp.data.readers.formats import ACCEPTED, Format, format_of
 from deepxp.data.readers.labels import read_labels
-from deepxp.data.readers.options import LIMIT_BYTES, NO_TARGET, Columns, Header, Options, Target
+from deepxp.data.readers.options import BY_POSITION, LIMIT_BYTES, NO_TARGET, Columns, Header, Options, Target
 from deepxp.errors import DataError, ShapeError
 
 READERS: dict[Format, Callable[[Path, Options], Dataset]] = {
@@ -31,7 +31,7 @@ def load(
     delimiter: str | None = None,
     n_features: int | None = None,
     limit_bytes: int = LIMIT_BYTES,
-    columns: Columns = Columns(),
+    columns: Columns = BY_POSITION,
 ) -> Dataset:
     """Read a table of samples from .npz, .npy, .csv, .tsv, idx or svmlight, by its name; .gz is unpacked on the way.
 

@@ -44,7 +44,9 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
     header = named or options.header == "yes"
     if options.header == "auto" and not named:
         header = _is_header(features, cells, place)
-    return Layout(len(cells), target, header, tuple(features) if header else None, names=tuple(cells) if header else None)
+    return Layout(
+        len(cells), target, header, tuple(features) if header else None, names=tuple(cells) if header else None
+    )
 
 
 def _names_columns(cells: list[str], wanted: tuple[str, ...], options: Options) -> bool:
@@ -77,7 +79,8 @@ def _by_name(cells: list[str], wanted: tuple[str, ...], options: Options, place:
 def _target(cells: list[str], options: Options, place: str) -> tuple[int | None, bool]:
     """The position of the target, and whether it was found by name."""
     target, known = options.target, options.columns.target
-    if target is None and (isinstance(known, int) or known in cells):  # a model's target, where the table has it
+    named = isinstance(known, str) and known in cells and not is_number(known) and options.header != "no"
+    if target is None and (named or isinstance(known, int)):  # a model's target, where the table has it
         target = known
     if target is NO_TARGET:
         return None, False

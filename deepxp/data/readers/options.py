@@ -29,6 +29,9 @@ class Columns(NamedTuple):
     target: str | int | None = None
 
 
+BY_POSITION: Final = Columns()
+
+
 @dataclass(frozen=True)
 class Options:
     """The keyword arguments of `deepxp.data.load`, checked once; each reader heeds those that its format knows.
@@ -41,7 +44,7 @@ class Options:
     delimiter: str | None = None
     n_features: int | None = None
     limit_bytes: int = LIMIT_BYTES
-    columns: Columns = Columns()
+    columns: Columns = BY_POSITION
 
     def __post_init__(self) -> None:
         if isinstance(self.target, bool):

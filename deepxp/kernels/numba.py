@@ -81,8 +81,8 @@ def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Ar
 
 
 def _columns(loop: Callable[..., None], Z: Array, *arrays: Array) -> None:
-    tile = loops.tile_of(Z.shape[0])
-    split(lambda start, stop: loop(Z, *arrays, start, stop, *tile), Z.shape[1], 4 * Z.size, unit=16)
+    tile = loops.tile_of(*Z.shape)
+    split(lambda start, stop: loop(Z, *arrays, start, stop, *tile), Z.shape[1], 2 * Z.size, unit=16)
 
 
 def softmax(xp: Namespace, Z: Array) -> Array:
@@ -110,7 +110,7 @@ def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
 def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
     """Loss and A - Y in one pass."""
     loop = loops.logistic_loop(Z.dtype.name)
-    split(lambda start, stop: loop(Z, Y, losses, dZ, start, stop), Z.shape[1], 4 * Z.size, unit=16)
+    split(lambda start, stop: loop(Z, Y, losses, dZ, start, stop), Z.shape[1], 2 * Z.size, unit=16)
 
 
 def cost(xp: Namespace, losses: Array, J: Array) -> None:

@@ -114,9 +114,9 @@ def _input_gradient(recorder: Recorder, W: Array, dZ: Array, dA_prev: Array) -> 
 def _softmax_cross_entropy_labels(
     recorder: Recorder, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
 ) -> bool:
-    if 4 * Z.size >= 2 * LEAST:
+    if 2 * Z.size >= 2 * LEAST:
         return False
-    return recorder.add(_labels(Z.dtype.name), Z, y, losses, dZ, *Z.shape, *loops.tile_of(Z.shape[0]))
+    return recorder.add(_labels(Z.dtype.name), Z, y, losses, dZ, *Z.shape, *loops.tile_of(*Z.shape))
 
 
 def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:

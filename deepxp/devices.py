@@ -26,8 +26,7 @@ CUPY_MINIMUM = (14, 1)
 LOWEST_CAPABILITY = {12: 50, 13: 75}
 """Compute capability times ten that a CUDA major version still serves (NVIDIA's release notes of CUDA 12.0, 13.0)."""
 
-# CuPy's own list of distributions that overwrite each other's files, cupy._environment._detect_duplicate_installation,
-# with room for the CUDA versions to come.
+# CuPy's own list of distributions that overwrite each other's files, with room for the CUDA versions to come
 _WHEELS = (
     "cupy",
     "amd-cupy",
@@ -333,10 +332,8 @@ def _cause(error: BaseException) -> str:
 def _install(driver: int | None) -> str:
     """The line that installs CuPy for this driver."""
     if driver is None:
-        return (
-            "where there is an NVIDIA GPU, install its driver (none was found), then: "
-            'python -m pip install "deepxp[cuda13]"  (cuda12 where `nvidia-smi` shows CUDA Version 12.x)'
-        )
+        where = "where there is an NVIDIA GPU install its driver, none was found; then "
+        return where + 'python -m pip install "deepxp[cuda13]"  (cuda12 where `nvidia-smi` shows CUDA Version 12.x)'
     if driver < 12000:
         return f"update the NVIDIA driver, which supports CUDA {_dotted(driver)}: CuPy needs 12.0 or newer"
     return f'python -m pip install "deepxp[cuda{min(driver // 1000, 13)}]"'

@@ -82,26 +82,6 @@ def gemm(
     return types.void(i, i, i, i, i, i, alpha, i, i, i, i, i, i), code
 
 
-@njit(types.void(types.int64[::1], types.int64[:, ::1]), nogil=True, cache=True)
-def _play(functions: Array, blocks: Array) -> None:
-    for i in range(functions.size):
-        call(functions[i], blocks.ctypes.data + i * WORDS * 8)
-
-
-class Program:
-    """A list of calls, each a compiled kernel's address and its block. Keeps alive what the addresses point to."""
-
-    def __init__(self, calls: Sequence[tuple[Any, Sequence[int]]], owners: Sequence[Any]) -> None:
-        self._functions = np.array([kernel.address for kernel, _ in calls], dtype=np.int64)
-        self._blocks = np.zeros((len(calls), WORDS), dtype=np.int64)
-        for i, (_, words) in enumerate(calls):
-            self._blocks[i, : len(words)] = words
-        self._owners = ([kernel for kernel, _ in calls], owners)
-
-    def __call__(self) -> None:
-        _play(self._functions, self._blocks)
-
-
 def bits(x: float) -> int:
     """The word for `number`."""
     return int(np.float64(x).view(np.int64))

@@ -60,7 +60,7 @@ class TrainingStep:
             self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
         self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
         self._rates: list[list[float]] = [[0.0] * count for *_, count in self._updates]  # of this step, in place
-        self._dropped = [l for l in range(1, net.L) if net.keep[l]]  # layers with random masks
+        self._drops = any(net.keep)
         self._recorded: dict[tuple[int, bool, bool], Callable[[], None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
@@ -100,7 +100,7 @@ class TrainingStep:
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
         """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`."""
-        if self._dropped:
+        if self._drops:
             self._draw(work)
         self.t, self.index = self.t + 1, self.index + 1
         rates = self.optimizer.rates(self.lr, self.t)
@@ -114,9 +114,10 @@ class TrainingStep:
         return self.net.backend.copied(work.J)
 
     def _draw(self, work: Workspace) -> None:
-        for l in self._dropped:
-            host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(work.bits[l].shape))
-            self.net.backend.write(work.bits[l], host)
+        for l, bits in enumerate(work.bits):
+            if bits is not None:
+                host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
+                self.net.backend.write(bits, host)
 
     def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
         net, gradient, l2 = self.net.on(backend), self.gradient, self._l2

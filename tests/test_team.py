@@ -54,7 +54,7 @@ def test_all_parts_together_give_the_bits_of_one_after_the_other(three, monkeypa
 
 
 def test_the_threads_do_run_the_program(three, monkeypatch):
-    net, step, X, y = step_and_batch()
+    _net, step, X, y = step_and_batch()
     step(X, y)  # wakes them
     monkeypatch.setattr(team, "_alone", lambda *words: pytest.fail("run by one thread"))
     generation = int(three._words[team.GENERATION])

@@ -4,18 +4,17 @@ A word is an address, a size, or the bits of a float64. A program runs with one 
 interpreter's lock; it is what a CUDA graph is on the other device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from deepxp.kernels.blas import ROW_MAJOR
 from deepxp.kernels.compile import cached
-from deepxp.ops.typing import Array
 
 WORDS = 16  # of a block
 WORD = ir.IntType(64)

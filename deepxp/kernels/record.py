@@ -36,7 +36,7 @@ class Recorder:
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self._calls: list[tuple[Kernel, Sequence[int]]] = []
+        self._calls: list[tuple[Kernel, list[list[int]]]] = []
         self._owners: list[Any] = []
         self._before: list[Callable[[], None]] = []
         self._parts: list[Callable[[], None]] = []

@@ -132,7 +132,7 @@ def _claim(state: int, size: int, wait: int, politely: int) -> int:
 @njit(types.int64(*[types.int64] * 7), nogil=True, cache=True)
 def _lead(program: int, state: int, size: int, wait: int, politely: int, get: int, put: int) -> int:
     """Run a program with all threads; the number of one that sleeps where one does, and then nothing was done."""
-    sleeping = _claim(state, size, wait, politely)
+    sleeping: int = _claim(state, size, wait, politely)
     if sleeping != 0:
         return sleeping
     _enter(state, politely, get, put)

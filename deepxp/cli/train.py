@@ -21,6 +21,7 @@ from deepxp.cli.report import Report, count, shown, size
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, OutOfMemoryError
 from deepxp.evaluation import evaluate
+from deepxp.history import History
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
 
@@ -86,7 +87,7 @@ def _absolute(path: str | None) -> str | None:
 
 def _fit(
     settings: Settings, report: Report, folder: Folder, task: Problem, net: Network, optimizer: Optimizer
-) -> training.History:
+) -> History:
     with np.errstate(all="ignore"), Progress(report.stream, settings.epochs, compiles=_compiles(net)) as progress:
 
         def on_epoch(record: dict[str, float]) -> None:
@@ -175,7 +176,7 @@ def _is_whole(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
 
 
-def _curves(report: Report, history: training.History, path: Path) -> None:
+def _curves(report: Report, history: History, path: Path) -> None:
     """curves.png, where Matplotlib is there; it is never a reason to fail."""
     try:
         from deepxp.cli import curves

@@ -15,7 +15,7 @@ import numpy as np
 from deepxp.checkpoints.config import check
 from deepxp.checkpoints.lock import FolderLock
 from deepxp.checkpoints.position import Position
-from deepxp.errors import CheckpointError, ConfigError, ModelFileError, StoppedError
+from deepxp.errors import CheckpointError, ConfigError, DeepxpError, ModelFileError, StoppedError
 from deepxp.network import Network
 from deepxp.ops.typing import Array
 from deepxp.optimizers import Constant
@@ -52,7 +52,7 @@ class Checkpoints:
     `every` is such as '2min', '1epoch' or '500steps'; 'none' saves only what `stop` asks for. The last `keep` are
     kept, and the best: that whose last whole epoch had the lowest validation loss, or loss. With `resume` the run goes
     on from the newest that is whole, or begins where there is none. `say` is told what goes wrong without ending the
-    run, and `on_resume` the path and the records so far, before the first step. `lock` is that of the folder, where
+    run, and `on_resume` where it goes on, before the first step. `lock` is that of the folder, where
     the caller holds it already.
 
     One run at a time has the folder. Raises ConfigError for what does not fit.
@@ -66,7 +66,7 @@ class Checkpoints:
         keep: int = 3,
         resume: bool = False,
         say: Callable[[str], object] = warnings.warn,
-        on_resume: Callable[[Path, list[dict[str, float]]], object] | None = None,
+        on_resume: Callable[[Path, Position], object] | None = None,
         lock: FolderLock | None = None,
     ) -> None:
         if type(keep) is not int or keep < 1:
@@ -186,7 +186,7 @@ class Saver:
         about = About(self.step.t, net.epochs, self.at, self._config, versions(net))
         try:
             path = write(folder, about, tensors)
-        except ModelFileError as error:
+        except DeepxpError as error:
             if not self._failed or self.checkpoints.stopping:
                 self.checkpoints.say(f"no checkpoint was saved: {error}")
             self._failed = True
@@ -214,7 +214,7 @@ class Saver:
             if other := [f"{name} {was}" for name, was in about.versions.items() if here.get(name) != was]:
                 self.checkpoints.say(f"{path} was saved with {', '.join(other)}: the last bits may come out otherwise")
             if self.checkpoints.on_resume is not None:
-                self.checkpoints.on_resume(path, self.at.records)
+                self.checkpoints.on_resume(path, self.at)
             return
         raise CheckpointError(f"{self.checkpoints.folder}: none of its checkpoints is whole; restore a copy of one")
 

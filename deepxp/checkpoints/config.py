@@ -1,6 +1,7 @@
 """What a run must have in common with a saved one to go on from there."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from deepxp.network import Network
 from deepxp.ops.typing import Array
 from deepxp.optimizers import Constant, Optimizer
 
-CHUNK = 2**26  # bytes of the data that are hashed at a time
+CHUNK = 2**23  # numbers of the data that are hashed at a time
 
 
 def configuration(
@@ -64,9 +65,11 @@ def _fingerprint(arrays: Iterable[Array | None]) -> str:
         if x is None:
             digest.update(b"none")
             continue
-        digest.update(f"{str(x.dtype).lstrip('<>=')} {tuple(x.shape)}".encode())
-        rows = max(1, CHUNK // max(1, x.nbytes // max(1, x.shape[0])))
+        digest.update(f"{tuple(x.shape)}".encode())
+        rows = max(1, CHUNK // max(1, math.prod(x.shape[1:])))
         for start in range(0, x.shape[0], rows):
             part = np.ascontiguousarray(asnumpy(x[start : start + rows, ...]))
-            digest.update(part.astype(part.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data)
+            part = part.astype(part.dtype.newbyteorder("<"), copy=False)
+            digest.update(part.dtype.str.encode())
+            digest.update(part.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -96,6 +96,8 @@ def _about(path: Path, metadata: Mapping[str, str]) -> About:
         number = about.pop("format")
         if number != FORMAT:
             raise ValueError(f"its format is {number!r:.80}, and this deepxp reads {FORMAT}")
+        if about["position"].keys() != vars(Position()).keys():
+            raise ValueError("it does not say where the run is")
         position = about["position"] = Position(**about["position"])
         _check(About(**about), position)
         return About(**about)

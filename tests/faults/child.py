@@ -49,6 +49,10 @@ def plant(point, count):
                 kill()
             return self.file.write(data)
 
+    def opened(path, mode):
+        file = builtins.open(path, mode)  # noqa: SIM115 - closed by who asked for it
+        return HalfWritten(file) if "x" in mode else file
+
     def before(function):
         def call(*arguments, **options):
             if reached():
@@ -66,9 +70,7 @@ def plant(point, count):
         return call
 
     if point == "write":
-        safetensors.open = lambda path, mode="r", **options: (
-            HalfWritten(builtins.open(path, mode, **options)) if "x" in mode else builtins.open(path, mode, **options)
-        )
+        safetensors.open = opened
     elif point in ("fsync", "replace", "unlink"):
         setattr(os, point, before(getattr(os, point)))
     else:

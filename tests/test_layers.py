@@ -64,7 +64,7 @@ OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 # rooms that a reader enters only for their own sake.
 AROUND = {"benchmark", "checkpoints", "cli", "data", "devices", "safetensors", "toml"}
 MOST_CODE_LINES = 3200
-MOST_CODE_LINES_AROUND = 4200
+MOST_CODE_LINES_AROUND = 4600
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

@@ -94,6 +94,11 @@ def test_the_case_of_the_best_weights_goes_back_to_them():
     assert history.stopped_early and history.best_epoch < len(history)
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    train(tmp_path, stop=6, l2=np.float32(0.5), clip_norm=np.float64(2.0), patience=np.int64(3))
+    train(tmp_path, l2=0.5, clip_norm=2.0, patience=3)
+
+
 def test_a_run_that_is_stopped_after_every_step(tmp_path):
     whole = train(patience=3)
     for _ in range(EPOCHS * STEPS):
@@ -245,7 +250,10 @@ def test_a_checkpoint_moves_between_devices(tmp_path, monkeypatch, first, then):
     whole = train(patience=3)
     train(tmp_path, stop=6, backend=first, patience=3)
     said = []
-    net, history = train(tmp_path, say=said.append, backend=then, patience=3)
+    seen = []
+    on_step = {"on_step": lambda *where: seen.append(where)}
+    net, history = train(tmp_path, say=said.append, backend=then, patience=3, **on_step)
+    assert len(seen) == (6 if then == "cpu" else 2)  # whenever the loss is read: on a CPU after every step again
     assert net.backend.name.startswith(then)
     assert_allclose(net.backend.asnumpy(net.theta), whole[0].theta, rtol=1e-4, atol=1e-6)
     assert_allclose(history.loss, whole[1].loss, rtol=1e-5)

@@ -39,9 +39,16 @@ def train(*argv, stop=None, number=signal.SIGINT):
         if record["epoch"] == stop:
             os.kill(os.getpid(), number)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "on_epoch", stopping)
-        return main(["train", *argv])
+    def unhandled(number, frame):
+        raise AssertionError("a signal was not handled")
+
+    before = signal.signal(signal.SIGTERM, unhandled)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Progress, "on_epoch", stopping)
+            return main(["train", *argv])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def crash(*argv, after, monkeypatch):
@@ -101,6 +108,30 @@ def test_the_handlers_of_signals_are_put_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     train(*SMALL, "--out", "run", "-q", stop=2)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@posix
+def test_ctrl_c_after_the_last_step_says_how_to_go_on_too(capsys, monkeypatch):
+    expected = whole(*SMALL)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("deepxp.Network.save", interrupted)
+        assert main(["train", *SMALL, "--out", "a run", "-q"]) == 130
+    assert capsys.readouterr().err == "deepxp: stopped; go on with: deepxp train --resume --out 'a run'\n"
+    assert main(["train", "--resume", "--out", "a run", "-q"]) == 0
+    assert Path("a run/model.safetensors").read_bytes() == expected
+
+
+def test_ctrl_c_before_there_is_a_folder(capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepxp.cli.train.problem", interrupted)
+    assert main(["train", *SMALL, "--out", "run", "-q"]) == 130
+    assert capsys.readouterr().err == "deepxp: stopped\n"
 
 
 @posix

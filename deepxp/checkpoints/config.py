@@ -33,7 +33,7 @@ def configuration(
         "schedule": repr(schedule),
         "data": _fingerprint(data),
     }
-    return dict(json.loads(json.dumps(found)))
+    return dict(json.loads(json.dumps(found, default=float)))  # a number of NumPy's is one of Python's then
 
 
 def check(path: Path, was: Mapping[str, Any], config: Mapping[str, Any], schedule: Constant) -> None:

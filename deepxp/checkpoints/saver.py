@@ -55,7 +55,7 @@ class Checkpoints:
     run, and `on_resume` where it goes on, before the first step. `lock` is that of the folder, where
     the caller holds it already.
 
-    One run at a time has the folder. Raises ConfigError for what does not fit.
+    Of one run, and one run at a time has the folder. Raises ConfigError for what does not fit.
     """
 
     def __init__(
@@ -84,10 +84,9 @@ class Checkpoints:
 def versions(net: Network) -> dict[str, str]:
     """What a run's bits depend on beside its configuration and the number of threads."""
     found = {"deepxp": __version__, "python": sys.version.split()[0], "numpy": np.__version__}
-    for name in ("numba", "cupy"):
-        if name in sys.modules:
-            found[name] = str(getattr(sys.modules[name], "__version__", "?"))
     kernels = "none" if net.backend.kernels is None else net.backend.kernels.__name__.rpartition(".")[2]
+    for name in {kernels, net.backend.xp.__name__} & {"numba", "cupy"}:
+        found[name] = str(getattr(sys.modules.get(name), "__version__", "unknown"))
     return found | {"kernels": kernels, "device": net.backend.name.split(":")[0]}
 
 

@@ -60,8 +60,7 @@ def run(arguments: Namespace) -> int:
     except StoppedBySignal:
         raise
     except KeyboardInterrupt:
-        kept = f"what was written is in {folder.path}; a model is written at the end" if folder.path else ""
-        raise KeyboardInterrupt(kept) from None
+        raise KeyboardInterrupt(f"go on with: {_again(folder)}" if folder.lock else "") from None
     finally:
         folder.close()
 
@@ -94,6 +93,10 @@ def _train(
     result = {"device": backend.name, "epochs": len(history), "seconds": round(seconds, 3), "test": test}
     report.result(result | {"model": str(folder.model)})
     return 0
+
+
+def _again(folder: Folder) -> str:
+    return f"deepxp train --resume --out {quote(str(folder.path))}"
 
 
 def _absolute(path: str | None) -> str | None:
@@ -147,9 +150,8 @@ def _fit(
                 checkpoints=checkpoints,
             )
     except StoppedError as stopped:
-        again = f"deepxp train --resume --out {quote(str(folder.path))}"
-        text = f"go on with: {again}" if stopped.saved else f"an earlier checkpoint, if there is one: {again}"
-        raise StoppedBySignal(text, signals.number) from None
+        text = "go on with" if stopped.saved else "this was not saved; go on from before it with"
+        raise StoppedBySignal(f"{text}: {_again(folder)}", signals.number) from None
 
 
 def _compiles(net: Network) -> bool:

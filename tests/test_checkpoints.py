@@ -231,9 +231,18 @@ def test_no_checkpoint_holds_nan(tmp_path):
 # other devices
 
 
+@pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.gpu)])
+def _gpu(request, monkeypatch):
+    """A GPU, or the double of CuPy."""
+    if request.param == "double":
+        install(monkeypatch)
+    elif not dx.devices()[1].usable:
+        pytest.skip(dx.devices()[1].reason)
+
+
+@pytest.mark.usefixtures("_gpu")
 @pytest.mark.parametrize("stop", [3, 6, 9])
-def test_a_checkpoint_of_a_gpu_goes_on_there_to_the_same_bits(tmp_path, monkeypatch, stop):
-    install(monkeypatch)
+def test_a_checkpoint_of_a_gpu_goes_on_there_to_the_same_bits(tmp_path, stop):
     whole = train(backend="gpu")
     train(tmp_path, stop=stop, backend="gpu")
     about, tensors = file.read(file.files(tmp_path)[0])
@@ -244,9 +253,9 @@ def test_a_checkpoint_of_a_gpu_goes_on_there_to_the_same_bits(tmp_path, monkeypa
     assert without_seconds(again[1]) == without_seconds(whole[1])
 
 
+@pytest.mark.usefixtures("_gpu")
 @pytest.mark.parametrize(("first", "then"), [("gpu", "cpu"), ("cpu", "gpu")])
-def test_a_checkpoint_moves_between_devices(tmp_path, monkeypatch, first, then):
-    install(monkeypatch)
+def test_a_checkpoint_moves_between_devices(tmp_path, first, then):
     whole = train(patience=3)
     train(tmp_path, stop=6, backend=first, patience=3)
     said = []
@@ -450,17 +459,39 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+def test_a_disk_that_fails_is_said_once_and_training_goes_on(tmp_path, monkeypatch, number):
     train(tmp_path, stop=2)
     before = names(tmp_path)
     content = (tmp_path / "checkpoint-000000002.safetensors").read_bytes()
-    failing(monkeypatch, 99, OSError(errno.ENOSPC, "No space left on device"))
+    failing(monkeypatch, 99, OSError(number, os.strerror(number)))
     said = []
     assert_same_run(train(tmp_path, every="1steps", say=said.append), train())
     assert len(said) == 1
-    assert "no checkpoint was saved: cannot write" in said[0] and "No space left on device" in said[0]
+    assert "no checkpoint was saved: cannot write" in said[0] and os.strerror(number) in said[0]
     assert names(tmp_path) == before
     assert (tmp_path / "checkpoint-000000002.safetensors").read_bytes() == content
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_file_of_which_half_fits_leaves_nothing(tmp_path):
+    """The system itself refuses the second half of it."""
+    import resource
+
+    train(tmp_path, stop=2)
+    before = names(tmp_path)
+    size = (tmp_path / "checkpoint-000000002.safetensors").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    said = []
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
+    try:
+        ended = train(tmp_path, every="1steps", say=said.append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(said) == 1 and os.strerror(errno.EFBIG) in said[0]
+    assert names(tmp_path) == before
+    assert_same_run(ended, train())
+    assert_same_run(train(tmp_path), ended)
 
 
 def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):

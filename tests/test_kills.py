@@ -9,6 +9,8 @@ import time
 import pytest
 from faults import Trainer
 
+from deepxp.checkpoints import file
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork are of POSIX")
 
 RUNS, KILLS, EPOCHS = 10, 3, 24
@@ -45,7 +47,7 @@ def epochs_done(path):
 
 def leftovers(path):
     names = {"config.toml", "metrics.jsonl", "model.safetensors", "curves.png"}
-    return {file.name for file in path.iterdir() if file.name not in names and "checkpoint-" not in file.name}
+    return {found.name for found in path.iterdir() if found not in file.files(path)} - names
 
 
 def test_sigkill_at_30_random_moments_changes_no_bit(trainer):
@@ -65,6 +67,7 @@ def test_sigkill_at_30_random_moments_changes_no_bit(trainer):
             os.kill(pid, signal.SIGKILL)
             done += trainer.wait() == -signal.SIGKILL
         assert done == KILLS
+        assert file.files(trainer.folder / out)  # so that it cannot but go on from there
         kills += done
         assert trainer.run(*command(seed, out), *begun(trainer.folder, out)) == 0
         assert digest(trainer.folder, out) == digest(trainer.folder, f"whole-{seed}")
@@ -76,8 +79,7 @@ def test_sigkill_at_30_random_moments_changes_no_bit(trainer):
 def test_a_kill_while_a_checkpoint_is_written_changes_no_bit(trainer, point):
     assert trainer.run(*command(1, "undisturbed"), "--force") == 0
     for count in (1, 2, 9):
-        out = f"{point}-{count}"
-        # config.toml is written by fsync and replace as well, before all checkpoints
+        out = f"{point}-{count}"  # the first fsync and replace are those of config.toml
         assert trainer.run(*command(1, out), fault=(point, count)) == -signal.SIGKILL
         again = begun(trainer.folder, out)
         assert trainer.run(*command(1, out), *again) == 0

@@ -190,6 +190,16 @@ def test_other_versions_are_said(tmp_path, monkeypatch):
     assert f"was saved with deepxp {dx.__version__}: the last bits may come out otherwise" in said[0]
 
 
+def test_another_number_of_threads_is_said(tmp_path, monkeypatch):
+    team = pytest.importorskip("deepxp.kernels.team")
+    train(tmp_path, stop=6)
+    was = team.size()
+    monkeypatch.setattr(team, "size", lambda: was + 1)
+    said = []
+    train(tmp_path, say=said.append)
+    assert f"was saved with threads {was}: the last bits may come out otherwise" in said[0]
+
+
 def test_where_it_goes_on_is_told(tmp_path):
     train(tmp_path, stop=6)
     told = []

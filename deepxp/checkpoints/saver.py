@@ -82,11 +82,15 @@ class Checkpoints:
 
 
 def versions(net: Network) -> dict[str, str]:
-    """What a run's bits depend on beside its configuration and the number of threads."""
+    """What a run's bits depend on beside its configuration; the number of threads as far as it is known."""
     found = {"deepxp": __version__, "python": sys.version.split()[0], "numpy": np.__version__}
     kernels = "none" if net.backend.kernels is None else net.backend.kernels.__name__.rpartition(".")[2]
     for name in {kernels, net.backend.xp.__name__} & {"numba", "cupy"}:
         found[name] = str(getattr(sys.modules.get(name), "__version__", "unknown"))
+    if kernels == "numba":
+        from deepxp.kernels.team import size
+
+        found["threads"] = str(size())
     return found | {"kernels": kernels, "device": net.backend.name.split(":")[0]}
 
 

@@ -53,8 +53,8 @@ def leftovers(path):
 
 
 def test_sigkill_at_30_random_moments_changes_no_bit(trainer):
-    """10 runs, each killed 4 times, some milliseconds after a random epoch has ended, or at the start; on a machine that
-    is too busy to come in time, a few kills less."""
+    """10 runs, each killed 4 times: some milliseconds after a random epoch has ended, or at the start; a few kills less
+    on a machine that is too busy to come in time."""
     kills = 0
     for seed in range(RUNS):
         chance, out = random.Random(seed), f"killed-{seed}"

@@ -449,6 +449,12 @@ def test_tensors_that_do_not_fit_are_not_taken(tmp_path, tensor, change):
     assert_array_equal(net.theta, theta)
 
 
+def test_a_checkpoint_is_no_model_and_says_what_makes_one(tmp_path):
+    train(tmp_path, stop=6)
+    with pytest.raises(dx.ModelFileError, match="a checkpoint, not a model; `deepxp train --resume` makes a model of"):
+        dx.load(file.files(tmp_path)[0], "cpu")
+
+
 # a disk that fails
 
 

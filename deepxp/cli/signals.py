@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 NOTICE = b"\ndeepxp: stopping after this step; once more aborts at once\n"
 
@@ -24,7 +25,8 @@ class Signals:
     """
 
     def __init__(self, stop: Callable[[], object], *, quiet: bool) -> None:
-        self._stop, self._quiet, self._before = stop, quiet, {}  # type: ignore[var-annotated]
+        self._stop, self._quiet = stop, quiet
+        self._before: dict[int, Any] = {}
         self.number: int = signal.SIGINT
 
     def __enter__(self) -> "Signals":

@@ -317,6 +317,21 @@ def test_every_so_many_minutes_but_never_much_of_the_time(tmp_path, monkeypatch)
     assert cost / gaps.max() < 0.05
 
 
+def test_the_first_save_of_a_large_network_waits_as_if_the_disk_were_slow(tmp_path, monkeypatch):
+    now, saves = [0.0], []
+    monkeypatch.setattr("deepxp.checkpoints.saver.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("deepxp.checkpoints.saver.SLOW", 67 * 4.0)  # of bytes a second; there are 67 parameters
+
+    def on_step(i, steps, loss):
+        now[0] += 5.0
+        if not saves and file.files(tmp_path):
+            saves.append(now[0])
+
+    checkpoints = dx.Checkpoints(tmp_path, every="1min")
+    dx.train(network(), X, Y, **BASE | {"epochs": 100}, on_step=on_step, checkpoints=checkpoints)
+    assert saves == [30 * 4 + 5]  # theta, two of Adam, and the weights of the last epoch: 4 seconds
+
+
 def test_the_interval():
     assert Interval.of("2min") == Interval.of("2 mins") == (2.0, "min")
     assert Interval.of("0.5min") == (0.5, "min")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from deepxp.checkpoints.file import About  # json and hashes are slow to import: where a run is saved only
 
 EVERY = re.compile(r"(\d+(?:\.\d+)?) ?(min|epoch|step)s?")
-SHARE = 30  # where saves are minutes apart, one is followed by at least this many times as long without
+SHARE = 30  # where saves are minutes apart, training goes on at least this many times as long as one takes
+SLOW = 1e8  # bytes a second: how fast the first one is taken to be
 
 
 class Interval(NamedTuple):
@@ -137,7 +138,7 @@ class Saver:
                 raise ConfigError(f"{checkpoints.folder} holds checkpoints; go on with resume=True, or move them away")
             if found:
                 self._restore(found)
-            self._plan(0.0)
+            self._plan(len(self._vectors) * self.net.theta.shape[0] * np.dtype(self.net.dtype).itemsize / SLOW)
         except BaseException:
             checkpoints.lock.release()
             raise

@@ -12,6 +12,7 @@ import numpy as np
 
 from deepxp.devices import cupy_for, parse
 from deepxp.errors import DeviceError, MixedDevicesError
+from deepxp.memory import available
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
 
@@ -59,6 +60,10 @@ class Backend:
     def write(self, out: Array, x: Any) -> None:
         """Copy a host or device array into memory of this device, in out's precision."""
         out[...] = self.asarray(x)
+
+    def free_memory(self) -> int | None:
+        """Bytes that can still be allocated here; None where the system does not say."""
+        return available()
 
     def record(self, step: "Callable[[Backend], None]") -> Callable[[], None]:
         """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the
@@ -108,6 +113,9 @@ class CupyBackend(Backend):
             out[...] = self.asarray(x)
         else:
             out.set(np.ascontiguousarray(host_array(x), dtype=out.dtype))
+
+    def free_memory(self) -> int | None:
+        return None
 
     def synchronize(self) -> None:
         with self.device:

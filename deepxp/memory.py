@@ -12,8 +12,8 @@ LIMITS = (  # of version 2 and version 1: the limit, what is used of it, and the
 
 
 def available(root: str | os.PathLike[str] = "/") -> int | None:
-    """The bytes that can be allocated without swapping: the least of what the machine has left, what the control
-    groups of this process leave it, and its limit on address space. None where the system does not say.
+    """The bytes that can be allocated: the least of what the machine has left, swap included, of what the control
+    groups of this process leave it, and of its limit on address space. None where the system does not say.
 
     `root` stands before the paths of the system's files.
     """
@@ -33,12 +33,11 @@ def _text(path: Path) -> str:
 
 
 def _machine(root: Path) -> Iterator[int]:
-    for line in _text(_under(root, MEMINFO)).splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            yield 1024 * int(value.split()[0])
-            return
-    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
+    lines = (line.partition(":") for line in _text(_under(root, MEMINFO)).splitlines())
+    said = {name: 1024 * int(value.split()[0]) for name, _, value in lines if name in ("MemAvailable", "SwapFree")}
+    if "MemAvailable" in said:
+        yield sum(said.values())
+    elif "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
         yield os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -89,6 +89,7 @@ SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth a
 BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
 LIMIT = "the most memory that a file may ask for (64 times its size, at least 256 MiB, at most 8 GiB)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
+NONFINITE = "where a batch gives NaN or infinity: stop, or skip it, and say so"
 PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
 
 
@@ -129,6 +130,7 @@ class Settings:
     clip_norm: float | None = option("training", None, POSITIVE, "X", "the greatest length of a gradient")
     class_weight: str = option("training", "none", _choice("none", "balanced"), "KIND", BALANCED)
     patience: int | None = option("training", None, _whole(1), "N", PATIENCE)
+    on_nonfinite: str = option("training", "stop", _choice("stop", "skip"), "KIND", NONFINITE)
     device: str = option("run", "auto", TEXT, "NAME", "cpu, gpu, gpu:N, or auto: a GPU where one is usable")
     seed: int = option("run", 0, _whole(0), "N", "of the weights, the order of the samples, dropout and the split")
     out: str | None = option("run", None, TEXT, "FOLDER", "for the results (runs/DATA-1, then -2, and so on)")

@@ -82,12 +82,10 @@ def test_a_table_of_1e5_named_columns_is_read_by_name(tmp_path):
 # --- rows that are not numbers ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hidden", ["relu", "tanh", "gelu", "sigmoid", "leaky_relu", "softplus"])
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "gelu", "sigmoid", "leaky_relu"])
 @pytest.mark.parametrize("loss", ["softmax-cross-entropy", "sigmoid-cross-entropy", "squared-error"])
 def test_a_row_with_nan_spoils_itself_alone(hidden, loss, backend):
     """predict_proba answers NaN for it; the rows beside it keep their bits."""
-    if hidden not in dx.network.ACTIVATIONS:
-        pytest.skip(f"there is no activation {hidden}")
     net = dx.Network((5, 7, 6, 3), hidden, loss, backend=backend, seed=1)
     X = np.random.default_rng(3).standard_normal((5, 40)).astype(np.float32)
     clean = net.predict_proba(X)

@@ -332,3 +332,16 @@ def test_a_device_is_no_file(tmp_path):
         READERS["config"]("/dev/zero")
     with pytest.raises(dx.ModelFileError, match="a folder or a device"):
         dx.load("/dev/zero", "cpu")
+
+
+def test_names_from_a_file_do_not_steer_the_terminal(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("1,2,\x1b[2Jred\n" * 3 + "1,x\x07,0\n")
+    assert main(["train", str(tmp_path / "a.csv"), "--out", str(tmp_path / "r")]) == 1
+    net = dx.Network((2, 2), backend="cpu", classes=("\x1b[31mred", "blue"))
+    net.save(tmp_path / "m")
+    (tmp_path / "b.csv").write_text("1,2,blue\n3,4,blue\n")
+    assert main(["evaluate", str(tmp_path / "m"), str(tmp_path / "b.csv")]) == 0
+    assert main(["info", str(tmp_path / "m")]) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and "\x07" not in out + err
+    assert "\\x1b[31mred" in out

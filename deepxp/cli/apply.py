@@ -15,6 +15,7 @@ from deepxp.cli import config, problem
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SIGMOID, SQUARED, encode_for
 from deepxp.cli.report import Report, count, shown, write_whole
+from deepxp.cli.wording import visible
 from deepxp.errors import ConfigError, ModelFileError, ShapeError
 from deepxp.evaluation import evaluate as evaluation
 from deepxp.network import Network
@@ -101,7 +102,7 @@ def load(settings: Settings, net: Network, model: str, *, predicting: bool = Fal
 
 
 def _note(text: str) -> None:
-    print(f"deepxp: note: {text}", file=sys.stderr, flush=True)
+    print(f"deepxp: note: {visible(text)}", file=sys.stderr, flush=True)
 
 
 def _model(path: str, settings: Settings) -> Network:

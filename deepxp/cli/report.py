@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepxp.cli.wording import visible
 from deepxp.errors import DeepxpError
 
 WIDTH = 12  # of the names that lines begin with
@@ -23,7 +24,7 @@ class Report:
     def line(self, name: str, text: str = "") -> None:
         """`name      text`, or a line as it is."""
         if self.stream is not None:
-            print(f"{name:<{WIDTH}}{text}" if text else name, file=self.stream, flush=True)
+            print(visible(f"{name:<{WIDTH}}{text}" if text else name), file=self.stream, flush=True)
 
     def result(self, values: Mapping[str, Any]) -> None:
         """The JSON object, if it was asked for."""

@@ -58,11 +58,13 @@ def zipped(members, *, declared=None, method=8, flags=0):
 class Packed:
     """Deflated content, for a zip archive."""
 
-    def __init__(self, content=b"", *, zeros=0):
-        """`content`, and after it `zeros` times 16 MiB of zeros, which are packed once and repeated."""
+    def __init__(self, content=b"", *, zeros=0, raw=None):
+        """`content`, and after it `zeros` times 16 MiB of zeros, which are packed once and repeated; or `raw` bytes."""
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
         self.content = packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)
         self.content += (zeros * _zeros() if zeros else b"") + b"\x03\x00"
+        if raw is not None:
+            self.content = raw
         self.size, self.crc = len(content) + zeros * 2**24, zlib.crc32(content)
 
     def gzipped(self):

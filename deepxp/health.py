@@ -24,6 +24,7 @@ from deepxp.workspace import Workspace
 
 EXPLODED = 1000.0  # times as long as at the beginning
 DEAD = 0.25  # of a layer: fewer are no reason to worry
+FEW = 50  # samples, of which it says nothing that a unit is off for all of them
 PROBE = 512  # samples on which a unit is looked at that may be dead
 ADVICE = "lower the learning rate, clip the gradient (clip_norm=1.0) or scale the inputs"
 
@@ -173,8 +174,8 @@ class Health:
             raise NonFiniteError(f"every batch of epoch {self._epoch} gave NaN or infinity and was left out; {ADVICE}")
         squares, idle = self._summary()
         self._check_length([math.sqrt(x) for x in squares])
-        some = any(n >= max(1.0, DEAD * units) for n, units in zip(idle, self._net.sizes[1:-1], strict=True))
-        if some and self._epoch & (self._epoch - 1) == 0 and len(batches) > 1:
+        some = any(n >= max(2.0, DEAD * units) for n, units in zip(idle, self._net.sizes[1:-1], strict=True))
+        if some and self._epoch & (self._epoch - 1) == 0 and len(batches) >= FEW:
             self._check_units(batches)
         return {} if self._step.applied is None else {"skipped": float(self._skipped)}
 
@@ -207,7 +208,7 @@ class Health:
             if l == 0 and same.all():
                 return  # the samples are all alike, and so is what any unit says of them
             dead = int(same.sum())
-            if l > 0 and dead >= max(1.0, DEAD * same.size) and f"layer {l}" not in self._told:
+            if l > 0 and dead >= max(2.0, DEAD * same.size) and f"layer {l}" not in self._told:
                 self._told.add(f"layer {l}")
                 self._say(
                     f"{dead} of {same.size} units of layer {l} are dead after epoch {self._epoch}: A[{l}] is the same "

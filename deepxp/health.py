@@ -83,8 +83,9 @@ def first_bad(
 
 
 class Health:
-    """Looks after a run: `begin` an epoch, `counted` for every loss, `read` or `failed` whenever losses were read,
-    `end` after the epoch. What it finds is told in words to `tell`, or else as a HealthWarning.
+    """Looks after a run: `begin` an epoch, `failed` where a loss was not finite, `end` after the epoch; and in a run
+    that skips, `counted` for every loss and `read` whenever losses were read. What it finds is told in words to `tell`,
+    or else as a HealthWarning.
 
     A step is looked at only where it failed; an epoch costs a look at the last gradient, and epochs 1, 2, 4, 8, ... a
     forward pass of some samples where a quarter of a layer got no gradient.
@@ -114,10 +115,8 @@ class Health:
             old[...] = vector
 
     def counted(self, J: Array, m: int) -> Array:
-        """J, or 0 where the step was not applied. Every step is counted, in its order."""
+        """J, or 0 where the step was not applied. Every step of a run that skips is counted, in its order."""
         self._steps += 1
-        if self._step.applied is None:
-            return J
         xp = self._net.backend.xp
         applied = self._step.applied + 0.0
         self._pending.append((m, applied))

@@ -299,7 +299,7 @@ class _Epochs:
         rows, steps = net.backend.asarray(order), -(-M // size)
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
         step.epoch, step.index, total, pending = net.epochs, 0, 0.0, []
-        health = self.health
+        health, skips = self.health, None if step.applied is None else self.health.counted
         health.begin(epoch + 1, order)
 
         def run(i: int) -> tuple[Workspace, Array]:
@@ -311,14 +311,15 @@ class _Epochs:
 
         for i in range(steps):
             work, J = run(i)
-            pending.append(health.counted(J, work.m) * work.m)
+            pending.append((J if skips is None else skips(J, work.m)) * work.m)
             if len(pending) == net.backend.read_loss_every or i == steps - 1:
                 xp = net.backend.xp
                 read = float(pending[0] if len(pending) == 1 else xp.sum(xp.stack(pending)))
                 if not math.isfinite(read):
                     raise health.failed(run, i)
                 total += read
-                health.read(work, i)
+                if skips is not None:
+                    health.read(work, i)
                 pending.clear()
                 if self.on_step is not None:
                     self.on_step(i + 1, steps, total / max(1, min(M, (i + 1) * size) - health.unused))

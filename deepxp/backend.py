@@ -12,6 +12,7 @@ import numpy as np
 
 from deepxp.devices import cupy_for, parse
 from deepxp.errors import DeviceError, MixedDevicesError
+from deepxp.memory import available
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
 
@@ -63,6 +64,10 @@ class Backend:
     def copied(self, J: Array) -> Array:
         """A number of this device in memory of its own."""
         return J[()] if self.xp is np else J + 0.0
+
+    def free_memory(self) -> int | None:
+        """Bytes that can still be allocated here; None where the system does not say."""
+        return available()
 
     def record(self, step: "Callable[[Backend], None]", X: Array) -> Callable[..., None]:
         """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the
@@ -121,6 +126,9 @@ class CupyBackend(Backend):
             out[...] = self.asarray(x)
         else:
             out.set(np.ascontiguousarray(host_array(x), dtype=out.dtype))
+
+    def free_memory(self) -> int | None:
+        return None
 
     def synchronize(self) -> None:
         with self.device:

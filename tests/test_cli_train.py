@@ -92,7 +92,7 @@ def test_what_a_run_says(capsys):
 def test_memory_is_named_before_training(capsys):
     main(["train", *SMALL])
     net = deepxp.Network((64, 8, 10), backend="cpu")
-    need = deepxp.training.memory_need(net, deepxp.Adam(), 64)
+    need = deepxp.footprint.memory_need(net, deepxp.Adam(), 64)
     data = 1294 * (64 + 4)  # pixels in a byte, labels in four
     said = f"memory      {(need + data) / 1000:.3g} kB: {need / 1000:.3g} kB for the network and a batch, "
     assert said in capsys.readouterr().out
@@ -467,7 +467,7 @@ def test_a_delimiter_is_advised_as_a_flag(capsys):
             "class_weight needs one label for each sample; weigh the samples with sample_weight",
             "--class-weight needs one label for each sample",
         ),
-        ("needs 9 MiB; raise limit_bytes if the file is to be trusted", "needs 9 MiB"),
+        ("needs 9 MiB; raise limit_bytes", "needs 9 MiB; raise --limit-bytes"),
         ("runs/lr=0.1/x.csv: no such file", "runs/lr=0.1/x.csv: no such file"),
         ("lr=0.1.csv: no such file", "lr=0.1.csv: no such file"),
     ],

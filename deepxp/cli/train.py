@@ -26,6 +26,7 @@ from deepxp.cli.signals import Signals, StoppedBySignal
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, OutOfMemoryError, StoppedError
 from deepxp.evaluation import evaluate
+from deepxp.footprint import memory_need
 from deepxp.history import History
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
@@ -106,6 +107,23 @@ def _absolute(path: str | None) -> str | None:
 def _fit(
     settings: Settings, report: Report, folder: Folder, task: Problem, net: Network, optimizer: Optimizer
 ) -> History:
+    notes: list[str] = []
+    try:
+        return _watched(settings, report, folder, task, net, optimizer, notes)
+    finally:
+        for note in notes:
+            report.line("note", note)
+
+
+def _watched(
+    settings: Settings,
+    report: Report,
+    folder: Folder,
+    task: Problem,
+    net: Network,
+    optimizer: Optimizer,
+    notes: list[str],
+) -> History:
     def on_epoch(record: dict[str, float]) -> None:
         try:
             folder.record(record)
@@ -145,6 +163,8 @@ def _fit(
                 l2=settings.l2,
                 clip_norm=settings.clip_norm,
                 patience=settings.patience,
+                on_nonfinite=settings.on_nonfinite,
+                on_note=notes.append,
                 on_epoch=on_epoch,
                 on_step=progress.on_step,
                 checkpoints=checkpoints,
@@ -181,7 +201,7 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     parts = {"to train": task.train, "to validate": task.validation, "to test": task.test}
     m = task.train.X.shape[1]
     batch = min(settings.batch_size or 1, m)
-    need, held = training.memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
+    need, held = memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
     parameters = count(net.theta.shape[0], "parameter")
     report.line("device", device_line(settings.device, net.backend))
     report.line("data", str(task))

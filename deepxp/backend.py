@@ -12,6 +12,7 @@ import numpy as np
 
 from deepxp.devices import cupy_for, parse
 from deepxp.errors import DeviceError, MixedDevicesError
+from deepxp.kernels import streams
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
 
@@ -60,6 +61,15 @@ class Backend:
         """Copy a host or device array into memory of this device, in out's precision."""
         out[...] = self.asarray(x)
 
+    def numbers(self, count: int, dtype: str) -> tuple[Any, Any]:
+        """(sent, read): what `sent[:] = values` writes is what a recorded step reads from `read` when it runs next."""
+        values = [0] * count
+        return values, values
+
+    def free_memory(self) -> int | None:
+        """Bytes that the device could still give; None where nobody counts them."""
+        return None
+
     def record(self, step: "Callable[[Backend], None]") -> Callable[[], None]:
         """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the
         step itself, on this backend."""
@@ -107,14 +117,24 @@ class CupyBackend(Backend):
         if is_array(x) and device_name(x) != "cpu":
             out[...] = self.asarray(x)
         else:
-            out.set(np.ascontiguousarray(host_array(x), dtype=out.dtype))
+            # without a stream the copy would be made on CUDA's default one, and so not in the order of the step
+            out.set(np.ascontiguousarray(host_array(x), dtype=out.dtype), stream=self.xp.cuda.get_current_stream())
+
+    def numbers(self, count: int, dtype: str) -> tuple[Any, Any]:
+        with self.device:
+            sent = streams.Numbers(self.xp, import_module("cupyx").empty_pinned, count, dtype)
+        return sent, sent.device
+
+    def free_memory(self) -> int | None:
+        with self.device:
+            return int(self.device.mem_info[0]) + int(self.xp.get_default_memory_pool().free_bytes())
 
     def synchronize(self) -> None:
         with self.device:
             self.xp.cuda.get_current_stream().synchronize()
 
     def active(self) -> AbstractContextManager[Any]:
-        return self.device  # type: ignore[no-any-return]
+        return streams.Active(self.xp, self.device)
 
 
 def cpu() -> Backend:

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from deepxp.kernels import philox
 from deepxp.ops.typing import Array
 
 WORD = 2**64
@@ -24,10 +25,15 @@ class Purpose(IntEnum):
     DIRECTION = 5
 
 
+def key(seed: int, purpose: Purpose) -> Array:
+    """The key of all streams of a seed for one purpose."""
+    return np.array([seed % WORD, purpose], dtype=np.uint64)
+
+
 def stream(seed: int, purpose: Purpose, *, epoch: int = 0, step: int = 0, layer: int = 0) -> "np.random.Philox":
     """The bit generator at the start of one stream."""
     return np.random.Philox(
-        key=np.array([seed % WORD, purpose], dtype=np.uint64),
+        key=key(seed, purpose),
         counter=np.array([0, layer, step, epoch], dtype=np.uint64),
     )
 
@@ -54,7 +60,7 @@ def direction(seed: int, draw: int, size: int) -> Array:
 
 
 def dropout_bits(seed: int, epoch: int, step: int, layer: int, shape: tuple[int, ...]) -> Array:
-    """16 uniform bits for each unit of a layer and each sample, uint16: four to a word, the lowest first."""
-    size = int(np.prod(shape))
-    words = stream(seed, Purpose.DROPOUT, epoch=epoch, step=step, layer=layer).random_raw(-(-size // 4))
-    return words.astype("<u8", copy=False).view("<u2")[:size].reshape(shape)
+    """16 uniform bits for each unit of a layer and each sample, uint16; see `ops.random`."""
+    bits = np.empty(shape, np.uint16)
+    philox.dropout_bits(np, key(seed, Purpose.DROPOUT), (step, epoch), layer, bits)
+    return bits

@@ -18,6 +18,7 @@ from deepxp.evaluation import Evaluation
 from deepxp.health import diagnose
 from deepxp.inputs import is_labels, sample_weights, samples, targets
 from deepxp.network import Network
+from deepxp.ops.random import dropout_bits
 from deepxp.ops.regularization import clip_by_norm, l2_gradient, l2_penalty
 from deepxp.ops.typing import Array
 from deepxp.ops.updates import update
@@ -30,7 +31,7 @@ class TrainingStep:
     """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
 
     After the first batch of a given size the recursions allocate no arrays, copy nothing between host and device, and
-    never wait for the device; dropout's random bits are drawn on the host and copied in. `lr` is the learning rate of
+    never wait for the device; the few numbers that change from step to step are sent ahead. `lr` is the learning rate of
     the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
     that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length
     of the gradient.
@@ -59,7 +60,10 @@ class TrainingStep:
         with net.backend.active():
             self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
         self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
-        self._rates: list[list[float]] = [[0.0] * count for *_, count in self._updates]  # of this step, in place
+        # what changes from step to step, as (sent, read): a recorded step reads it where the device can
+        self._rates = [net.backend.numbers(count, net.dtype) for *_, count in self._updates]
+        self._counter, self._drops = net.backend.numbers(2, "uint64"), any(net.keep)
+        self._key = net.backend.asarray(rng.key(net.seed, rng.Purpose.DROPOUT))
         self._recorded: dict[tuple[int, bool, bool], Callable[[], None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
@@ -98,14 +102,12 @@ class TrainingStep:
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
         """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`."""
-        for l, bits in enumerate(work.bits):
-            if bits is not None:
-                host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
-                self.net.backend.write(bits, host)
+        if self._drops:
+            self._counter[0][:] = self.index, self.epoch
         self.t, self.index = self.t + 1, self.index + 1
         rates = self.optimizer.rates(self.lr, self.t)
-        for live, (*_, count) in zip(self._rates, self._updates, strict=True):
-            live[:] = rates[:count]
+        for (sent, _), (*_, count) in zip(self._rates, self._updates, strict=True):
+            sent[:] = rates[:count]
         key = (work.m, labels, weighted)
         if key not in self._recorded:
             step = partial(self._step, work, labels, weighted)
@@ -115,6 +117,9 @@ class TrainingStep:
 
     def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
         net, gradient, l2 = self.net.on(backend), self.gradient, self._l2
+        for l, bits in enumerate(work.bits):
+            if bits is not None:
+                backend[dropout_bits](self._key, self._counter[1], l, bits)
         forward(net, work)
         evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
         backward(net, work, gradient)
@@ -123,8 +128,8 @@ class TrainingStep:
             backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
         if self._clip_norm is not None:
             backend[clip_by_norm](gradient.g, self._clip_norm)
-        for live, (rule, theta, g, state, _) in zip(self._rates, self._updates, strict=True):
-            backend[update](rule, theta, g, state, live)
+        for (_, read), (rule, theta, g, state, _) in zip(self._rates, self._updates, strict=True):
+            backend[update](rule, theta, g, state, read)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from deepxp.kernels.numpy import (
     weigh,
     weight_gradient,
 )
+from deepxp.kernels.philox import dropout_bits
 from deepxp.kernels.record import record
 from deepxp.kernels.threads import split
 from deepxp.ops.activations import Activation
@@ -28,6 +29,7 @@ __all__ = [
     "cost",
     "dense_forward",
     "dropout",
+    "dropout_bits",
     "gather",
     "input_gradient",
     "l2_gradient",

@@ -8,11 +8,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deepxp.kernels.philox import dropout_bits
 from deepxp.kernels.tape import BLOCK, program
 from deepxp.ops.activations import Activation
 from deepxp.ops.regularization import penalized
 from deepxp.ops.typing import Array, Namespace
 from deepxp.ops.updates import Rule
+
+__all__ = [
+    "activation_backward",
+    "clip_by_norm",
+    "dense_forward",
+    "dropout",
+    "dropout_bits",
+    "gather",
+    "input_gradient",
+    "l2_gradient",
+    "l2_penalty",
+    "scale",
+    "sigmoid_cross_entropy",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_labels",
+    "squared_error",
+    "update",
+    "weigh",
+    "weight_gradient",
+]
 
 
 def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> None:

@@ -27,7 +27,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from . import array, cuda, functions, runtime, state
+from . import array, cublas, cuda, functions, runtime, state
 from .state import Counters, State
 
 __all__ = ["Counters", "State", "break_import", "cupy_double", "install", "uninstall"]
@@ -45,6 +45,11 @@ def install(monkeypatch: pytest.MonkeyPatch, wheels: tuple[str, ...] = ("cupy-cu
     monkeypatch.setattr(state, "now", now)
     uninstall(monkeypatch, wheels)
     monkeypatch.setattr(cuda._null, "_pending", [])
+    now.cublas = cublas.Library()
+    products, streams = (importlib.import_module(f"deepxp.kernels.{name}") for name in ("cublas", "streams"))
+    monkeypatch.setattr(products, "library", lambda xp: now.cublas)
+    monkeypatch.setattr(products, "_handles", products._Handles())
+    monkeypatch.setattr(streams, "_streams", streams._Streams())
 
     modules = {name: ModuleType(name) for name in ("cupy", "cupy.cuda", "cupy.linalg", "cupyx")}
     for name, source in (("cupy", functions), ("cupy.cuda", cuda)):

@@ -76,6 +76,13 @@ def upload(values, dtype=None, order="C") -> "ndarray":
     return array
 
 
+def is_pinned(host: np.ndarray) -> bool:
+    """Is this page-locked memory, or a part of it?"""
+    while isinstance(host, np.ndarray):
+        host = host.base
+    return isinstance(host.obj if isinstance(host, memoryview) else host, cuda.PinnedMemoryPointer)
+
+
 def operand(value):
     """What a kernel may take: an array of the *current* device, or a scalar.
 
@@ -277,7 +284,10 @@ class ndarray:
         if not (self._host.flags.c_contiguous or self._host.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         cuda.refuse_in_capture("H2D transfers")
-        state.now.counters.host_to_device += 1
+        if stream is not None and is_pinned(arr):
+            state.now.counters.sent_ahead += 1
+        else:
+            state.now.counters.host_to_device += 1
         self._host[...] = arr
 
     def item(self):

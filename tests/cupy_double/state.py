@@ -46,6 +46,7 @@ class Counters:
     allocations: int = 0
     host_waits: int = 0
     host_to_device: int = 0
+    sent_ahead: int = 0  # from page-locked memory on a stream: the host does not wait, and the copy overlaps
     device_to_host: int = 0
     kernels: int = 0
     gemms: int = 0
@@ -88,6 +89,7 @@ class State:
         self.faults = set(faults)
         self.counters = Counters()
         self.used = dict.fromkeys(range(devices), 0)
+        self.peak = dict(self.used)
         self.thread = Thread()
 
     @contextmanager
@@ -117,6 +119,7 @@ class State:
         if self.used[device] + size > self.memory:
             raise OutOfMemoryError(size, self.used[device])
         self.used[device] += size
+        self.peak[device] = max(self.peak[device], self.used[device])
         self.counters.allocations += size > 0
         return device, size
 

@@ -1,0 +1,78 @@
+"""The stream that deepxp computes on, and numbers that the host sends ahead on it.
+
+A step can be recorded on any stream but CUDA's default one, so every thread has a stream of its own on each device. It
+is joined with the caller's at both ends: what the caller has asked for comes before, what the caller asks for next
+comes after. Neither waits on the host, and no array can be read before it is written.
+"""
+
+import threading
+from typing import Any
+
+from deepxp.ops.typing import Array, Namespace
+
+SLOTS = 64  # steps that the host may be ahead before a number it sent could be overwritten unread
+
+
+class _Streams(threading.local):
+    def __init__(self) -> None:
+        self.made: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+
+_streams = _Streams()
+
+
+def own(cupy: Namespace, device: int, purpose: str = "compute") -> tuple[Any, Any]:
+    """This thread's stream on the current device, and an event to join it with others."""
+    pair = _streams.made.get((purpose, device))
+    if pair is None:
+        pair = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Event(disable_timing=True)
+        _streams.made[purpose, device] = pair
+    return pair
+
+
+class Active:
+    """Inside, a device and deepxp's stream on it are the current ones."""
+
+    def __init__(self, cupy: Namespace, device: Any) -> None:
+        self._cupy, self._device = cupy, device
+
+    def __enter__(self) -> None:
+        self._device.__enter__()
+        self._outer = self._cupy.cuda.get_current_stream()
+        self._stream, self._event = own(self._cupy, self._device.id)
+        self._nested = self._outer == self._stream
+        if not self._nested:
+            self._join(self._outer, self._stream)
+            self._stream.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if not self._nested:
+            self._stream.__exit__(*error)
+            self._join(self._stream, self._outer)
+        self._device.__exit__(*error)
+
+    def _join(self, first: Any, then: Any) -> None:
+        self._event.record(first)
+        then.wait_event(self._event)
+
+
+class Numbers:
+    """`sent[:] = values` sends a few numbers to `device`, in the order of the current stream; the host does not wait.
+
+    They leave from page-locked memory, a slot for each time they are sent: a copy from there is made by the device
+    when its turn comes, so a slot may only be used again when that is done.
+    """
+
+    def __init__(self, cupy: Namespace, pinned: Any, count: int, dtype: str) -> None:
+        self.device: Array = cupy.zeros((count,), dtype=dtype)
+        self._cupy, self._slots, self._turn = cupy, pinned((SLOTS, count), dtype), 0
+        self._left = [cupy.cuda.Event(disable_timing=True) for _ in range(SLOTS)]
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        slot, self._turn = self._turn % SLOTS, self._turn + 1
+        if self._turn > SLOTS and not self._left[slot].done:
+            self._left[slot].synchronize()
+        self._slots[slot] = values
+        stream = self._cupy.cuda.get_current_stream()
+        self.device.set(self._slots[slot], stream=stream)
+        self._left[slot].record(stream)

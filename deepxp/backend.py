@@ -149,7 +149,8 @@ def cpu() -> Backend:
 def gpu(index: int = 0) -> Backend:
     """CuPy on GPU `index`. Raises DeviceError with the reason and the fix where it is not usable."""
     cupy, index = cupy_for(index)
-    return CupyBackend(f"gpu:{index}", cupy, device=cupy.cuda.Device(index), read_loss_every=READ_LOSS_EVERY)
+    kernels, device = import_module("deepxp.kernels.cupy"), cupy.cuda.Device(index)
+    return CupyBackend(f"gpu:{index}", cupy, kernels, device, read_loss_every=READ_LOSS_EVERY)
 
 
 def backend(name: "str | Backend" = "auto") -> Backend:

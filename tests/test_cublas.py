@@ -132,11 +132,11 @@ def test_sixteen_bits_are_summed_in_float32(machine, cp):
 
 
 def test_a_handle_has_its_stream_then_its_workspace_and_is_made_once(machine, cp):
-    one, out = cp.ones((2, 2), np.float32), cp.empty((2, 2), np.float32)
-    stream = cp.cuda.Stream(non_blocking=True)
+    one, stream = cp.ones((2, 2), np.float32), cp.cuda.Stream(non_blocking=True)
+    cp.cuda.Stream.null.synchronize()
     for where in (stream, cp.cuda.Stream.null, stream, stream):
         with where:
-            cublas.product(cp, one, one, out)
+            cublas.product(cp, one, one, cp.empty((2, 2), np.float32))
     made = machine.cublas.calls
     assert made[:4] == ["cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2", "cublasGemmEx"]
     assert made.count("cublasCreate_v2") == 2
@@ -168,8 +168,8 @@ def test_every_device_and_every_thread_has_its_own_handle(monkeypatch):
 
 
 def test_a_product_is_captured_with_the_rest(machine, cp):
-    A, B, out = cp.ones((2, 3), np.float32), cp.ones((3, 2), np.float32), cp.zeros((2, 2), np.float32)
     with cp.cuda.Stream(non_blocking=True) as stream:
+        A, B, out = cp.ones((2, 3), np.float32), cp.ones((3, 2), np.float32), cp.zeros((2, 2), np.float32)
         cublas.product(cp, A, B, out)
         stream.begin_capture()
         cublas.product(cp, A, B, out, 2.0)
@@ -177,7 +177,7 @@ def test_a_product_is_captured_with_the_rest(machine, cp):
         assert_array_equal(out.get(), 3.0)
         A[...] = 5.0
         graph.launch()
-    assert_array_equal(out.get(), 30.0)
+        assert_array_equal(out.get(), 30.0)
 
 
 @pytest.mark.parametrize(

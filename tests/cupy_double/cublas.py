@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 from deepxp.kernels.cublas import PROTOTYPES
 
 from . import cuda, state
+from .array import memory_at
 
 INVALID_VALUE, EXECUTION_FAILED, NOT_SUPPORTED = 7, 13, 15
 DTYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: np.uint16}
@@ -87,11 +88,8 @@ class Library:
                 result = factor * ((left if op_a == 0 else left.T) @ (right if op_b == 0 else right.T))
                 return result if keep == 0 else result + keep * C
 
-        graph = cuda.capturing()
-        if graph is None:
-            np.copyto(C, multiplied(), casting="unsafe")
-        else:
-            graph.append((multiplied, lambda value: np.copyto(C, value, casting="unsafe"), None))
+        reads, writes = [memory_at(a), memory_at(b)], [memory_at(c)]
+        cuda.run(multiplied, lambda value: np.copyto(C, value, casting="unsafe"), reads, writes)
 
 
 def columns(pointer, dtype, shape, ld):

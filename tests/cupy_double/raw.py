@@ -50,17 +50,14 @@ class RawKernel:
     def __call__(self, grid, block, args, *, shared_mem=0):
         if not 0 < np.prod(block) <= 1024 or max(grid[1:], default=1) > 65535 or min(grid) < 1:
             raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
-        given, keep = [], []
+        given, memories = [], []
         for x in args:
             host = operand(x)
             if isinstance(x, ndarray):
-                keep.append(x)
+                memories.append(x._memory)
                 given.append(int(host.ctypes.data))
             else:
                 given.append(host if isinstance(host, np.generic) else np.asarray(host)[()])
         state.now.counters.kernels += 1
-        graph = cuda.capturing()
-        if graph is None:
-            self._run(grid, block, given)
-        else:
-            graph.append((lambda: self._run(grid, block, given), lambda done: None, keep))
+        state.now.thread.reads = []
+        cuda.run(lambda: self._run(grid, block, given), lambda done: None, [], memories)

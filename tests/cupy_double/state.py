@@ -1,9 +1,12 @@
 """The machine that the double pretends to run on: its devices, their memory, what is broken, and what was counted."""
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+
+from .order import Order
 
 FAULTS = {
     "nvrtc": 'Failure finding "libnvrtc.so.13": No such file: libnvrtc.so.13',
@@ -64,6 +67,8 @@ class Thread(threading.local):
         self.device = 0
         self.devices: list[int] = []
         self.streams: dict[int, list[object]] = {}
+        self.reads: list[object] = []  # operands of the kernel that is about to be launched
+        self.pools: list[object] = []
 
 
 class State:
@@ -91,6 +96,9 @@ class State:
         self.used = dict.fromkeys(range(devices), 0)
         self.peak = dict(self.used)
         self.thread = Thread()
+        self.order = Order(self)
+        self.blocks: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()  # memory by its address
+        self.uploads: dict[int, tuple[object, int]] = {}  # from page-locked memory, by its address
 
     @contextmanager
     def counting(self) -> Iterator[Counters]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from deepxp.devices import cupy_for, parse
 from deepxp.errors import DeviceError, MixedDevicesError
-from deepxp.kernels import streams
+from deepxp.kernels import cublas, streams
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
 
@@ -31,6 +31,8 @@ class Backend:
     kernels: ModuleType | None = None
     device: Any = None  # in the namespace's own words; None is its default
     read_loss_every: int = 1
+
+    overhead: ClassVar[int] = 0  # bytes that computing takes on the device beside the arrays of a run
 
     def __getitem__(self, op: Callable[..., Any]) -> Callable[..., Any]:
         shadowed = getattr(op, "__module__", "").startswith("deepxp.ops.")  # a user's function of the same name is not
@@ -89,6 +91,8 @@ class Backend:
 class CupyBackend(Backend):
     """CuPy on one GPU. CuPy's creation functions take no device: they use the current one, which `active` sets."""
 
+    overhead: ClassVar[int] = cublas.WORKSPACE
+
     def owns(self, x: Any) -> bool:
         return library(x) == "cupy" and x.device.id == self.device.id
 
@@ -124,6 +128,11 @@ class CupyBackend(Backend):
         with self.device:
             sent = streams.Numbers(self.xp, import_module("cupyx").empty_pinned, count, dtype)
         return sent, sent.device
+
+    def lane(self, shape: tuple[int, ...], dtype: Any) -> streams.Lane:
+        """A way here for tables that stay on the host, up to `shape` rows and columns at a time."""
+        with self.device:
+            return streams.Lane(self.xp, import_module("cupyx").empty_pinned, shape, dtype)
 
     def free_memory(self) -> int | None:
         with self.device:

@@ -12,9 +12,10 @@ import numpy as np
 
 from deepxp import rng
 from deepxp.backend import Backend
-from deepxp.data.batches import Batches
-from deepxp.errors import ConfigError, NonFiniteError, ShapeError
+from deepxp.data.batches import Batches, Streamed
+from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, ShapeError
 from deepxp.evaluation import Evaluation
+from deepxp.footprint import check_memory, memory_need, out_of_memory
 from deepxp.health import diagnose
 from deepxp.inputs import is_labels, sample_weights, samples, targets
 from deepxp.network import Network
@@ -54,6 +55,7 @@ class TrainingStep:
         if clip_norm is not None and not clip_norm > 0:
             raise ConfigError(f"clip_norm must be positive, got {clip_norm!r}; None does not clip")
         self.net, self.optimizer, self.batch_size = net, optimizer or Adam(), batch_size
+        check_memory(net, self.optimizer, batch_size, net.backend.free_memory())
         self._l2, self._clip_norm = l2, clip_norm
         self.lr, self.t, self.epoch, self.index = self.optimizer.lr, 0, net.epochs, 0
         self.gradient = net.gradient()
@@ -197,12 +199,19 @@ def train(
     w = sample_weights(rows, table.shape[0], sample_weight, class_weight)
     w = None if w is None else w / w.mean()
     watched = None if validation is None else Evaluation.of(net, *validation)
-    with net.backend.active():
-        table, scale = net.fillable(table)
-        batches = Batches.of(net.backend, table, rows, w, scale)
-        step = TrainingStep(net, optimizer, min(batch_size, len(batches)), l2=l2, clip_norm=clip_norm)
-        run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
-        return _loop(net, run, watched, patience, min_delta, on_epoch)
+    optimizer, batch_size, free = optimizer or Adam(), min(batch_size, table.shape[0]), net.backend.free_memory()
+    try:
+        with net.backend.active():
+            table, scale = net.fillable(table)
+            step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm)
+            need = memory_need(net, step.optimizer, batch_size) - net.theta.nbytes * (2 + step.optimizer.states)
+            batches = Batches.of(net.backend, table, rows, w, scale, need=need)
+            run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
+            return _loop(net, run, watched, patience, min_delta, on_epoch)
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise out_of_memory(net, optimizer, batch_size, free) from error
 
 
 def _count(name: str, value: int) -> int:
@@ -265,7 +274,7 @@ class _Epochs:
 
     net: Network
     step: TrainingStep
-    batches: Batches
+    batches: Batches | Streamed
     schedule: Constant
     epochs: int
     shuffle: bool
@@ -275,7 +284,7 @@ class _Epochs:
         """The record of an epoch, counted from 0 in this run."""
         net, step, M, size = self.net, self.step, len(self.batches), self.step.batch_size
         order = rng.order(net.seed, net.epochs, M) if self.shuffle else np.arange(M)
-        rows, steps = net.backend.asarray(order), -(-M // size)
+        rows, steps = self.batches.order(order), -(-M // size)
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
         step.epoch, step.index, total, pending = net.epochs, 0, 0.0, []
         for i in range(steps):
@@ -301,16 +310,3 @@ class _Epochs:
             first = next((k for k, J in enumerate(losses) if not math.isfinite(float(J))), len(losses) - 1)
             raise diagnose(self.net, work, self.step.gradient, epoch + 1, i, i - len(losses) + 1 + first)
         return total
-
-
-def memory_need(net: Network, optimizer: Optimizer, batch_size: int) -> int:
-    """The bytes that training allocates on the device beside the data: theta, its gradient, copy and optimizer state,
-    and the workspace of a batch."""
-    number = np.dtype(net.dtype).itemsize
-    vectors = 3 + optimizer.states
-    L, n, m = net.L, net.sizes, batch_size
-    kept = sum(n[l] for l in range(1, L) if net.g[l].reads == "Z")
-    dropped = sum(n[l] for l in range(1, L) if net.keep[l])
-    turns = max(n[1::2], default=0) + max(n[2::2], default=0)
-    per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
-    return number * vectors * int(net.theta.shape[0]) + per_sample * m

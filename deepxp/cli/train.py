@@ -41,6 +41,8 @@ def run(arguments: Namespace) -> int:
     chosen = replace(settings, lr=optimizer.lr, batch_size=batch_size_of(settings, task.train.X.shape[1]))
     try:
         return _train(chosen, report, folder, task, optimizer, backend)
+    except OutOfMemoryError:
+        raise
     except MemoryError as error:
         smaller = max(1, (chosen.batch_size or 1) // 2)
         raise OutOfMemoryError(
@@ -143,7 +145,11 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     report.line("data", str(task))
     report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
     report.line("network", f"{network_line(net)}: {parameters}")
-    report.line("memory", f"{size(need + held)}: {size(need)} for the network and a batch, {size(held)} of data")
+    free = net.backend.free_memory()
+    there = "" if free is None else f"; {size(free)} are free on {net.backend.name}"
+    stays = "" if free is None or need + held <= free else ", which stay on the host and are sent batch by batch"
+    told = f"{size(need)} for the network and a batch, {size(held)} of data{stays}{there}"
+    report.line("memory", f"{size(need + held)}: {told}")
     report.line(
         "training",
         f"{count(settings.epochs, 'epoch')} of {count(-(-m // batch), 'step')} with {count(batch, 'sample')}, "

@@ -6,6 +6,7 @@ comes after. Neither waits on the host, and no array can be read before it is wr
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from deepxp.ops.typing import Array, Namespace
@@ -76,3 +77,38 @@ class Numbers:
         stream = self._cupy.cuda.get_current_stream()
         self.device.set(self._slots[slot], stream=stream)
         self._left[slot].record(stream)
+
+
+class Lane:
+    """The way of a table that stays on the host: the rows of a batch are gathered into page-locked memory and copied to
+    the device on a stream of their own, while the device works on the batch before.
+
+    There are two buffers at either end. On the host one is filled when the copy that left it last is done; on the
+    device one is copied into when the step that read it last is done.
+    """
+
+    def __init__(self, cupy: Namespace, pinned: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        self._cupy, self._turn = cupy, 0
+        self._host = [pinned(shape, dtype) for _ in range(2)]
+        self._device = [cupy.empty(shape, dtype=dtype) for _ in range(2)]
+        self._copied, self._read = (
+            [cupy.cuda.Event(disable_timing=True) for _ in range(2)] for _ in ("off the host", "by the device")
+        )
+        for read in self._read:
+            read.record(cupy.cuda.get_current_stream())  # what had this memory before may be read still
+
+    def fill(self, gather: Callable[[Array], None], out: Array) -> None:
+        """`gather` writes a batch into host memory; out, on the device, is filled with it. The host waits only where
+        it is two batches ahead."""
+        k, m, cuda = self._turn % 2, out.shape[0], self._cupy.cuda
+        current, copies = cuda.get_current_stream(), own(self._cupy, cuda.runtime.getDevice(), "copy")[0]
+        if self._turn > 1 and not self._copied[k].done:
+            self._copied[k].synchronize()
+        self._turn += 1
+        gather(self._host[k][:m])
+        copies.wait_event(self._read[k])
+        self._device[k][:m].set(self._host[k][:m], stream=copies)
+        self._copied[k].record(copies)
+        current.wait_event(self._copied[k])
+        out[...] = self._device[k][:m]
+        self._read[k].record(current)

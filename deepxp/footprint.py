@@ -1,0 +1,48 @@
+"""How many bytes a run needs, and what is said where there are not so many."""
+
+import numpy as np
+
+from deepxp.errors import OutOfMemoryError
+from deepxp.network import Network
+from deepxp.optimizers import Optimizer
+
+
+def memory_need(net: Network, optimizer: Optimizer, batch_size: int) -> int:
+    """The bytes that training allocates on the device beside the data: theta, its gradient, copy and optimizer state,
+    and the workspace of a batch."""
+    number = np.dtype(net.dtype).itemsize
+    vectors = 3 + optimizer.states
+    L, n, m = net.L, net.sizes, batch_size
+    kept = sum(n[l] for l in range(1, L) if net.g[l].reads == "Z")
+    dropped = sum(n[l] for l in range(1, L) if net.keep[l])
+    turns = max(n[1::2], default=0) + max(n[2::2], default=0)
+    per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
+    return net.backend.overhead + number * vectors * int(net.theta.shape[0]) + per_sample * m
+
+
+def check_memory(net: Network, optimizer: Optimizer, batch_size: int, free: int | None) -> None:
+    """Raises OutOfMemoryError before anything is allocated for a step that cannot fit. theta is there already."""
+    if free is not None and memory_need(net, optimizer, batch_size) - net.theta.nbytes > free:
+        raise out_of_memory(net, optimizer, batch_size, free)
+
+
+def out_of_memory(net: Network, optimizer: Optimizer, batch_size: int, free: int | None) -> OutOfMemoryError:
+    """What was needed, what there was, and what would fit; `free` is what was free before the run."""
+    need, name = memory_need(net, optimizer, batch_size), net.backend.name
+    if free is None:
+        return OutOfMemoryError(
+            f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB beside the data, more than the memory of "
+            f"{name} has left; take a smaller batch_size or narrower layers"
+        )
+    least, room = memory_need(net, optimizer, 0), free + net.theta.nbytes
+    fits = (room - least) // (memory_need(net, optimizer, 1) - least)
+    if fits < 1:
+        way_out = "no batch fits: take narrower layers, or free the memory that other processes hold"
+    elif fits < batch_size:
+        way_out = f"the largest batch that fits has {fits} samples"
+    else:
+        way_out = f"a batch of {batch_size} would fit, but not beside the data that are there: take a smaller one"
+    return OutOfMemoryError(
+        f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB on {name} beside the data, and "
+        f"{room / 1e6:,.1f} MB were free for it; {way_out}"
+    )

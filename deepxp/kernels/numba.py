@@ -7,6 +7,7 @@ import numpy as np
 from deepxp.kernels import loops
 from deepxp.kernels.numpy import (
     clip_by_norm,
+    dropout_bits,
     gather,
     input_gradient,
     l2_gradient,
@@ -28,6 +29,7 @@ __all__ = [
     "cost",
     "dense_forward",
     "dropout",
+    "dropout_bits",
     "gather",
     "input_gradient",
     "l2_gradient",

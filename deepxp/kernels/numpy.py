@@ -132,6 +132,13 @@ def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None
     np.copyto(out, 0.0, where=bits >= keep)
 
 
+def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Array) -> None:
+    """The words of NumPy's own Philox."""
+    start = np.array([0, layer, counter[0], counter[1]], dtype=np.uint64)
+    words = np.random.Philox(key=key, counter=start).random_raw(-(-out.size // 4))
+    out[...] = words.astype("<u8", copy=False).view("<u2")[: out.size].reshape(out.shape)
+
+
 def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:
     """A pass over g that reads it, and one that writes it only where it is too long."""
     norm = np.sqrt(np.dot(g, g))

@@ -33,8 +33,8 @@ def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Arr
     key (2,) is (seed, purpose) and counter (2,) is (step, epoch), uint64; block i of the stream is Philox of the
     counter (i + 1, layer, step, epoch). Fills out (n, m), uint16.
     """
-    size = out.shape[0] * out.shape[1]
-    block = xp.arange(1, -(-size // 16) + 1, dtype=key.dtype)
+    size, every = out.shape[0] * out.shape[1], xp.reshape(out, (-1,))[::16]
+    block = xp.asarray(xp.nonzero(every == every)[0], dtype=key.dtype) + 1  # 1, 2, ... where `out` lives
     zero = block - block
     x = (block, zero + layer, zero + counter[0:1], zero + counter[1:2])
     words = xp.reshape(xp.stack(philox(x, (key[0:1], key[1:2])), axis=1), (-1, 1))

@@ -1,6 +1,7 @@
 """The CUDA kernels against the definitions: the source that a GPU compiles, compiled by g++ and run on the host.
 
-`cuda_shim` runs the threads of a block, `cupy_double` the launches. The cases are those of every kernel module, at the sizes at which warps, blocks and 16-byte accesses end.
+`cuda_shim` runs the threads of a block, `cupy_double` the launches. The cases are those of every kernel module, at the
+sizes at which warps, blocks and 16-byte accesses end.
 """
 
 import inspect

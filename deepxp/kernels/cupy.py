@@ -27,8 +27,13 @@ LONG_ROW = 8192  # numbers that a block may well add up alone
 
 
 @cache
+def _module(xp: Namespace, device: int, source: str) -> Any:
+    return xp.RawModule(code=source)
+
+
+@cache
 def _kernel(xp: Namespace, device: int, source: str, name: str) -> Any:
-    return xp.RawModule(code=source).get_function(name)
+    return _module(xp, device, source).get_function(name)
 
 
 def _run(xp: Namespace, source: str, name: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:

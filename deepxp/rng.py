@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from deepxp.kernels import philox
+from deepxp.kernels.numpy import dropout_bits as fill
 from deepxp.ops.typing import Array
 
 WORD = 2**64
@@ -25,15 +25,10 @@ class Purpose(IntEnum):
     DIRECTION = 5
 
 
-def key(seed: int, purpose: Purpose) -> Array:
-    """The key of all streams of a seed for one purpose."""
-    return np.array([seed % WORD, purpose], dtype=np.uint64)
-
-
 def stream(seed: int, purpose: Purpose, *, epoch: int = 0, step: int = 0, layer: int = 0) -> "np.random.Philox":
     """The bit generator at the start of one stream."""
     return np.random.Philox(
-        key=key(seed, purpose),
+        key=np.array([seed % WORD, purpose], dtype=np.uint64),
         counter=np.array([0, layer, step, epoch], dtype=np.uint64),
     )
 
@@ -60,7 +55,13 @@ def direction(seed: int, draw: int, size: int) -> Array:
 
 
 def dropout_bits(seed: int, epoch: int, step: int, layer: int, shape: tuple[int, ...]) -> Array:
-    """16 uniform bits for each unit of a layer and each sample, uint16; see `ops.random`."""
-    bits = np.empty(shape, np.uint16)
-    philox.dropout_bits(np, key(seed, Purpose.DROPOUT), (step, epoch), layer, bits)
+    """16 uniform bits for each unit of a layer and each sample, uint16: four to a word, the lowest first."""
+    bits = np.empty(shape, dtype=np.uint16)
+    fill(np, *dropout_stream(seed, epoch, step), layer, bits)
     return bits
+
+
+def dropout_stream(seed: int, epoch: int, step: int) -> tuple[Array, Array]:
+    """(key, counter) as `ops.random.dropout_bits` takes them."""
+    key = np.array([seed % WORD, Purpose.DROPOUT], dtype=np.uint64)
+    return key, np.array([step, epoch], dtype=np.uint64)

@@ -65,7 +65,7 @@ class TrainingStep:
         # what changes from step to step, as (sent, read): a recorded step reads it where the device can
         self._rates = [net.backend.numbers(count, net.dtype) for *_, count in self._updates]
         self._counter, self._drops = net.backend.numbers(2, "uint64"), any(net.keep)
-        self._key = net.backend.asarray(rng.key(net.seed, rng.Purpose.DROPOUT))
+        self._key = net.backend.asarray(rng.dropout_stream(net.seed, 0, 0)[0])
         self._recorded: dict[tuple[int, bool, bool], Callable[[], None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}

@@ -15,13 +15,13 @@ from numpy.testing import assert_allclose, assert_array_equal, assert_array_less
 
 from deepxp.backend import Backend
 from deepxp.kernels.tape import BLOCK
-from deepxp.ops import activations, batches, dense, losses, random, regularization, updates
+from deepxp.ops import activations, batches, checks, dense, losses, random, regularization, updates
 from deepxp.ops.activations import ACTIVATIONS
 from deepxp.ops.losses import softmax_cross_entropy_labels
 
 OPS = {
     name: op
-    for module in (activations, batches, dense, losses, random, regularization, updates)
+    for module in (activations, batches, checks, dense, losses, random, regularization, updates)
     for name, op in inspect.getmembers(module, inspect.isfunction)
     if op.__module__ == module.__name__
 }
@@ -29,8 +29,7 @@ NOT_OPS = {"record"}  # the one other name that a backend asks a kernel module f
 
 MODULES = ["numpy", "numba"]
 EXACT = {  # kernels that make the definition's own calls, element by element
-    "numpy": {"weigh", "dropout", "gather", "scale", "update", "dropout_bits"},
-    "numba": {"dropout_bits"},
+    "numpy": {"weigh", "dropout", "gather", "scale", "update"},
 }
 
 
@@ -165,6 +164,12 @@ def cases(name, numbers, n, m):
             for in_place in (True, False):
                 A, bits = x(n, m), rng.integers(0, 65536, (n, m)).astype(np.uint16)
                 yield {"A": A, "bits": bits, "keep": keep, "out": A if in_place else empty(n, m)}
+    elif name == "dropout_bits":
+        key, counter = rng.integers(0, 2**64, 2, dtype=np.uint64), rng.integers(0, 2**64, 2, dtype=np.uint64)
+        yield {"key": key, "counter": counter, "layer": 3, "out": np.full((n, m), 77, np.uint16)}
+    elif name == "all_finite":
+        for flag in (True, False):
+            yield {"x": x(n * m), "flag": np.array(flag)}
     elif name == "clip_by_norm":
         for limit in (1e-3, 1.0, 1e9):
             yield {"g": x(n * m), "limit": limit}
@@ -179,10 +184,6 @@ def cases(name, numbers, n, m):
         yield {"w": x(n * m), "strength": 0.3, "J": x(1).reshape(())}
     elif name == "l2_gradient":
         yield {"w": x(n * m), "g": x(n * m), "strength": 0.3}
-    elif name == "dropout_bits":
-        for layer, step, epoch in ((1, 0, 0), (2, 2**63 + 5, 3)):
-            key, counter = np.array([2**64 - 1, 3], np.uint64), np.array([step, epoch], np.uint64)
-            yield {"key": key, "counter": counter, "layer": layer, "out": np.zeros((n, m), np.uint16)}
     else:
         pytest.fail(f"there is no case for {name}: write one here")
 

@@ -52,10 +52,10 @@ def update(rule: Rule, states: int, rates: int, dtype: str, *, live: bool) -> st
 
     Live rates are one pointer, read when the kernel runs; others are numbers in the launch.
     """
-    x, names = symbols(*(f"x{i}" for i in range(2 + states))), [f"rates[{i}]" if live else f"rate{i}" for i in range(rates)]
-    outputs = dict(
-        zip(("x0", *(f"x{2 + i}" for i in range(states))), rule(expressions, *x, *symbols(*names)), strict=True)
-    )
+    x = symbols(*(f"x{i}" for i in range(2 + states)))
+    names = [f"rates[{i}]" if live else f"rate{i}" for i in range(rates)]
+    changed = ("x0", *(f"x{2 + i}" for i in range(states)))
+    outputs = dict(zip(changed, rule(expressions, *x, *symbols(*names)), strict=True))
     parameters = ("const T *__restrict__ rates",) if live else tuple(f"T {name}" for name in names)
     return _elementwise({f"x{i}": "T" for i in range(2 + states)}, outputs, parameters, dtype)
 
@@ -138,8 +138,8 @@ def columns(op: Callable[..., Any], matrices: tuple[str, ...], vectors: tuple[st
 
 {_text("prelude")}
 extern "C" __global__ void columns(Index n, Index m, {", ".join(parameters)}) {{
-    __shared__ T shared[1024];
     const Index j = thread_index();
+{_indented(["__shared__ T shared[1024];"] if sums else [], 1)}\
 {_indented([f"T sum{k} = 0;" for k in range(len(sums))], 1)}\
 {_indented([f"const T {x} = j < m ? {x}_[j] : (T)0;" for x in vectors if x in read], 1)}\
     if (j < m)

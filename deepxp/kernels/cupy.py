@@ -28,13 +28,16 @@ LONG_ROW = 8192  # numbers that a block may well add up alone
 
 
 @cache
+def _module(xp: Namespace, device: int, source: str) -> Any:
+    return xp.RawModule(code=source)
+
+
+@cache
 def _kernel(xp: Namespace, device: int, source: str, name: str) -> Any:
-    return xp.RawModule(code=source).get_function(name)
+    return _module(xp, device, source).get_function(name)
 
 
-def _run(
-    xp: Namespace, source: str, name: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any
-) -> None:
+def _run(xp: Namespace, source: str, name: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
     """Launch; whole numbers become the kernels' Index, the others are what they are."""
     given = tuple(np.uint64(x) if type(x) is int else x for x in arguments)
     _kernel(xp, xp.cuda.get_device_id(), source, name)(grid, block, given)
@@ -47,7 +50,7 @@ def _along(size: int, dtype: Any) -> tuple[int, ...]:
 
 @cache
 def _partial_sums(xp: Namespace, device: int, stream: int) -> Array:
-    """Where the blocks of one kernel leave sums for the next one; a place for each stream, on which they are in order."""
+    """Where the blocks of a kernel leave sums for the next one; a place for each stream, where they are in order."""
     return xp.empty(PARTIAL_SUMS, dtype="float64")
 
 
@@ -103,7 +106,7 @@ def input_gradient(xp: Namespace, W: Array, dZ: Array, dA_prev: Array) -> None:
 
 
 def _columns(C: int, m: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(grid, block) for kernels that go down the columns of (C, m): up to 32 columns a block, and up to 1024 threads."""
+    """(grid, block) for kernels that go down the columns of (C, m): up to 32 columns a block, 1024 threads."""
     width = min(32, 1 << (m - 1).bit_length())
     height = min(1024 // width, max(8, 1 << (C // 8).bit_length()))
     return (-(-m // width),), (width, height)

@@ -3,10 +3,10 @@
     theta, g, rate = symbols("theta", "g", "rate")
     statements(sgd(expressions, theta, g, rate))     # const T t0 = rate * g;  const T t1 = theta - t0;
 
-Numbers are of the kernel's type `T`, constants too: `0.5` becomes `(T)0.5`. What a definition computes once stands once.
+Numbers are of the kernel's type `T`, constants too: `0.5` becomes `(T)0.5`. What is computed once stands once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,60 +39,6 @@ class C:
     def __bool__(self) -> bool:
         raise ConfigError("a definition may not ask for the truth of a number: write xp.where instead of if, and, or")
 
-    def __add__(self, other: Any) -> "C":
-        return _made("{} + {}", self, other)
-
-    def __radd__(self, other: Any) -> "C":
-        return _made("{} + {}", other, self)
-
-    def __sub__(self, other: Any) -> "C":
-        return _made("{} - {}", self, other)
-
-    def __rsub__(self, other: Any) -> "C":
-        return _made("{} - {}", other, self)
-
-    def __mul__(self, other: Any) -> "C":
-        return _made("{} * {}", self, other)
-
-    def __rmul__(self, other: Any) -> "C":
-        return _made("{} * {}", other, self)
-
-    def __truediv__(self, other: Any) -> "C":
-        return _made("{} / {}", self, other)
-
-    def __rtruediv__(self, other: Any) -> "C":
-        return _made("{} / {}", other, self)
-
-    def __neg__(self) -> "C":
-        return _made("-{}", self)
-
-    def __lt__(self, other: Any) -> "C":
-        return _made("{} < {}", self, other, kind=CONDITION)
-
-    def __le__(self, other: Any) -> "C":
-        return _made("{} <= {}", self, other, kind=CONDITION)
-
-    def __gt__(self, other: Any) -> "C":
-        return _made("{} > {}", self, other, kind=CONDITION)
-
-    def __ge__(self, other: Any) -> "C":
-        return _made("{} >= {}", self, other, kind=CONDITION)
-
-    def __eq__(self, other: object) -> "C":  # type: ignore[override]
-        return _made("{} == {}", self, other, kind=CONDITION)
-
-    def __ne__(self, other: object) -> "C":  # type: ignore[override]
-        return _made("{} != {}", self, other, kind=CONDITION)
-
-    def __and__(self, other: Any) -> "C":
-        return _made("{} && {}", self, other, kind=CONDITION)
-
-    def __or__(self, other: Any) -> "C":
-        return _made("{} || {}", self, other, kind=CONDITION)
-
-    def __invert__(self) -> "C":
-        return _made("!{}", self, kind=CONDITION)
-
 
 def _node(x: Any) -> Node:
     if isinstance(x, C):
@@ -105,8 +51,40 @@ def _node(x: Any) -> Node:
     return Node(f"(T){value!r}" if value >= 0 else f"((T){value!r})")
 
 
-def _made(form: str, *parts: Any, kind: str = REAL) -> C:
-    return C(Node(form, tuple(map(_node, parts)), kind))
+def _operation(form: str, kind: str = REAL) -> Callable[..., C]:
+    return lambda *parts: C(Node(form, tuple(map(_node, parts)), kind))
+
+
+for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}.items():
+    setattr(C, f"__{_name}__", _operation(f"{{0}} {_sign} {{1}}"))
+    setattr(C, f"__r{_name}__", _operation(f"{{1}} {_sign} {{0}}"))
+for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}.items():
+    setattr(C, f"__{_name}__", _operation(f"{{}} {_sign} {{}}", CONDITION))
+for _name, _sign in {"and": "&&", "or": "||"}.items():
+    setattr(C, f"__{_name}__", _operation(f"{{}} {_sign} {{}}", CONDITION))
+for _name, _sign, _kind in (("neg", "-", REAL), ("invert", "!", CONDITION)):
+    setattr(C, f"__{_name}__", _operation(f"{_sign}{{}}", _kind))
+
+# the functions that a definition may call, those of the array API; abs and sum are also Python's names
+
+maximum, minimum = _operation("maximum({}, {})"), _operation("minimum({}, {})")  # NaN where either is
+where = _operation("{} ? {} : {}")
+exp, expm1, log, log1p = (_operation(f"{_name}({{}})") for _name in ("exp", "expm1", "log", "log1p"))
+sqrt, tanh, sign, abs = (_operation(f"{_name}({{}})") for _name in ("sqrt", "tanh", "sign", "fabs"))
+
+
+def sum(x: Any, *, axis: int) -> C:
+    """The sum over the rows of a column, axis 0; only kernels that go along columns know what to do with it."""
+    return _operation("{}", SUM)(x)
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise ConfigError(
+        f"xp.{name} has no CUDA source; a definition may use maximum, minimum, where, exp, expm1, log, log1p, sqrt, "
+        "tanh, abs and sign; Activation(..., elementwise=False) runs it as it stands"
+    )
 
 
 def symbols(*names: str) -> tuple[C, ...]:
@@ -119,7 +97,8 @@ def statements(outputs: Iterable[Any], known: Sequence[tuple[Node, str]] = ()) -
 
     `known` gives nodes that have been computed before and the names they have.
     """
-    names, lines = {id(node): name for node, name in known}, []
+    names = {id(node): name for node, name in known}
+    lines: list[str] = []
 
     def name(node: Node) -> str:
         if not node.parts:
@@ -146,77 +125,3 @@ def nodes(outputs: Iterable[Any]) -> list[Node]:
     for x in outputs:
         visit(_node(x))
     return list(found.values())
-
-
-# the functions that a definition may call
-
-
-def maximum(a: Any, b: Any) -> C:
-    """NaN where either is."""
-    return _made("maximum({}, {})", a, b)
-
-
-def minimum(a: Any, b: Any) -> C:
-    """NaN where either is."""
-    return _made("minimum({}, {})", a, b)
-
-
-def where(condition: Any, a: Any, b: Any) -> C:
-    """a where the condition holds, else b"""
-    return _made("{} ? {} : {}", condition, a, b)
-
-
-def exp(x: Any) -> C:
-    """e^x"""
-    return _made("exp({})", x)
-
-
-def expm1(x: Any) -> C:
-    """e^x - 1"""
-    return _made("expm1({})", x)
-
-
-def log(x: Any) -> C:
-    """The natural logarithm."""
-    return _made("log({})", x)
-
-
-def log1p(x: Any) -> C:
-    """log(1 + x)"""
-    return _made("log1p({})", x)
-
-
-def sqrt(x: Any) -> C:
-    """The square root."""
-    return _made("sqrt({})", x)
-
-
-def tanh(x: Any) -> C:
-    """The hyperbolic tangent."""
-    return _made("tanh({})", x)
-
-
-def abs(x: Any) -> C:
-    """|x|"""
-    return _made("fabs({})", x)
-
-
-def sign(x: Any) -> C:
-    """-1, 0 or 1; NaN of NaN"""
-    return _made("sign({})", x)
-
-
-def sum(x: Any, *, axis: int) -> C:
-    """The sum over the rows of a column; only kernels that go along columns know what to do with it."""
-    if axis != 0:
-        raise ConfigError(f"a kernel sums over axis 0, got axis={axis}")
-    return _made("{}", x, kind=SUM)
-
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    raise ConfigError(
-        f"xp.{name} has no CUDA source; a definition may use maximum, minimum, where, exp, expm1, log, log1p, sqrt, "
-        "tanh, abs and sign; Activation(..., elementwise=False) runs it as it stands"
-    )

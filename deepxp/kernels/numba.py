@@ -7,6 +7,7 @@ import numpy as np
 from deepxp.kernels import loops
 from deepxp.kernels.numpy import (
     clip_by_norm,
+    dropout_bits,
     gather,
     input_gradient,
     l2_gradient,
@@ -16,7 +17,6 @@ from deepxp.kernels.numpy import (
     weigh,
     weight_gradient,
 )
-from deepxp.kernels.philox import dropout_bits
 from deepxp.kernels.record import record
 from deepxp.kernels.threads import split
 from deepxp.ops.activations import Activation

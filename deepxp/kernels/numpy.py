@@ -8,33 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepxp.kernels.philox import dropout_bits
 from deepxp.kernels.tape import BLOCK, program
 from deepxp.ops.activations import Activation
 from deepxp.ops.regularization import penalized
 from deepxp.ops.typing import Array, Namespace
 from deepxp.ops.updates import Rule
-
-__all__ = [
-    "activation_backward",
-    "clip_by_norm",
-    "dense_forward",
-    "dropout",
-    "dropout_bits",
-    "gather",
-    "input_gradient",
-    "l2_gradient",
-    "l2_penalty",
-    "scale",
-    "sigmoid_cross_entropy",
-    "softmax",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_labels",
-    "squared_error",
-    "update",
-    "weigh",
-    "weight_gradient",
-]
 
 
 def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> None:
@@ -152,6 +130,13 @@ def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None
     """In place, or into out."""
     np.multiply(A, 65536.0 / keep, out=out)
     np.copyto(out, 0.0, where=bits >= keep)
+
+
+def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Array) -> None:
+    """The words of NumPy's own Philox."""
+    start = np.array([0, layer, counter[0], counter[1]], dtype=np.uint64)
+    words = np.random.Philox(key=key, counter=start).random_raw(-(-out.size // 4))
+    out[...] = words.astype("<u8", copy=False).view("<u2")[: out.size].reshape(out.shape)
 
 
 def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:

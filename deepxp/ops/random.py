@@ -33,9 +33,8 @@ def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Arr
     key (2,) is (seed, purpose), uint64, and counter (2,) is (step, epoch), as an array of that kind or as whole
     numbers; block i of the stream is Philox of the counter (i + 1, layer, step, epoch). Fills out (n, m), uint16.
     """
-    size = out.shape[0] * out.shape[1]
-    first_of_block = xp.reshape(out, (-1,))[::16]
-    block = xp.asarray(xp.nonzero(first_of_block >= 0)[0] + 1, dtype=key.dtype)  # 1, 2, 3, ... where out lives
+    size, every = out.shape[0] * out.shape[1], xp.reshape(out, (-1,))[::16]
+    block = xp.asarray(xp.nonzero(every == every)[0], dtype=key.dtype) + 1  # 1, 2, ... where `out` lives
     zero = block - block
     x = (block, zero + layer, zero + counter[0], zero + counter[1])
     words = xp.reshape(xp.stack(philox(x, (key[0:1], key[1:2])), axis=1), (-1, 1))

@@ -20,7 +20,16 @@ from pathlib import Path
 import numpy as np
 
 HEADER = Path(__file__).parent / "shim.h"
-OPTIONS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing")
+OPTIONS = (
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-shared",
+    "-w",
+    "-ffp-contract=off",
+    "-U_FORTIFY_SOURCE",
+    "-fno-strict-aliasing",
+)
 MISSING = "there is no g++ to run CUDA source with"
 
 

@@ -41,7 +41,7 @@ class RawModule:
 
 
 class RawKernel:
-    """Takes device arrays as addresses, whatever their order, as CuPy does, and NumPy scalars and Python numbers as what
+    """Takes arrays as addresses, whatever their order, as CuPy does, and numbers of NumPy and Python as what
     they are: an int is 64 bits wide, a float a double."""
 
     def __init__(self, run):

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepxp.devices import cupy_for, parse
-from deepxp.errors import DeviceError, MixedDevicesError
+from deepxp.errors import ConfigError, DeviceError, MixedDevicesError
 from deepxp.kernels import cublas, streams
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
 
+FULL = "fp32"
+PRECISIONS = (FULL, "tf32", "bf16")  # of the products of float32; all but the first only on a GPU
 READ_LOSS_EVERY = 50  # steps between two host reads of the loss on a device that works asynchronously
 
 
@@ -155,28 +157,35 @@ def cpu() -> Backend:
     return Backend("cpu", np, kernels)
 
 
-def gpu(index: int = 0) -> Backend:
+def gpu(index: int = 0, precision: str = FULL) -> Backend:
     """CuPy on GPU `index`. Raises DeviceError with the reason and the fix where it is not usable."""
     cupy, index = cupy_for(index)
-    kernels, device = import_module("deepxp.kernels.cupy"), cupy.cuda.Device(index)
+    kernels, device = import_module("deepxp.kernels.precision").KERNELS[precision], cupy.cuda.Device(index)
     return CupyBackend(f"gpu:{index}", cupy, kernels, device, read_loss_every=READ_LOSS_EVERY)
 
 
-def backend(name: "str | Backend" = "auto") -> Backend:
+def backend(name: "str | Backend" = "auto", precision: str = FULL) -> Backend:
     """The backend of a device: 'cpu', 'gpu', 'gpu:N' ('cuda[:N]' is an alias), or 'auto': the first usable GPU, else
     the CPU. A backend is returned as it is.
 
-    Raises ConfigError for any other name; DeviceError where a GPU is asked for and not usable. Only 'auto' ever falls
-    back to the CPU.
+    `precision` is that of the products of float32 on a GPU: 'fp32'; 'tf32' or 'bf16' are faster and less exact.
+
+    Raises ConfigError for any other name, and for a shorter precision on the CPU; DeviceError where a GPU is asked for
+    and not usable. Only 'auto' ever falls back to the CPU.
     """
     if isinstance(name, Backend):
         return name
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     kind, index = parse(name)
-    if kind == "cpu":
-        return cpu()
-    if kind == "gpu":
-        return gpu(index or 0)
-    try:
-        return gpu()
-    except DeviceError:
-        return cpu()
+    if kind != "cpu":
+        try:
+            return gpu(index or 0, precision)
+        except DeviceError:
+            if kind == "gpu":
+                raise
+    if precision != FULL:
+        raise ConfigError(
+            f"precision {precision!r} is an arithmetic of GPUs, and the device is the cpu: there it is {FULL!r}"
+        )
+    return cpu()

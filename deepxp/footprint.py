@@ -10,19 +10,27 @@ from deepxp.optimizers import Optimizer
 def memory_need(net: Network, optimizer: Optimizer, batch_size: int) -> int:
     """The bytes that training allocates on the device beside the data: theta, its gradient, copy and optimizer state,
     and the workspace of a batch."""
+    return _vector(net) * (2 + optimizer.states) + need_of_a_step(net, batch_size)
+
+
+def need_of_a_step(net: Network, batch_size: int) -> int:
+    """What of that is allocated after a training step has been made: the copy of theta, and the workspace."""
     number = np.dtype(net.dtype).itemsize
-    vectors = 3 + optimizer.states
     L, n, m = net.L, net.sizes, batch_size
     kept = sum(n[l] for l in range(1, L) if net.g[l].reads == "Z")
     dropped = sum(n[l] for l in range(1, L) if net.keep[l])
     turns = max(n[1::2], default=0) + max(n[2::2], default=0)
     per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
-    return net.backend.overhead + number * vectors * int(net.theta.shape[0]) + per_sample * m
+    return net.backend.overhead + _vector(net) + per_sample * m
+
+
+def _vector(net: Network) -> int:
+    return np.dtype(net.dtype).itemsize * int(net.theta.shape[0])
 
 
 def check_memory(net: Network, optimizer: Optimizer, batch_size: int, free: int | None) -> None:
     """Raises OutOfMemoryError before anything is allocated for a step that cannot fit. theta is there already."""
-    if free is not None and memory_need(net, optimizer, batch_size) - net.theta.nbytes > free:
+    if free is not None and memory_need(net, optimizer, batch_size) - _vector(net) > free:
         raise out_of_memory(net, optimizer, batch_size, free)
 
 
@@ -34,7 +42,7 @@ def out_of_memory(net: Network, optimizer: Optimizer, batch_size: int, free: int
             f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB beside the data, more than the memory of "
             f"{name} has left; take a smaller batch_size or narrower layers"
         )
-    least, room = memory_need(net, optimizer, 0), free + net.theta.nbytes
+    least, room = memory_need(net, optimizer, 0), free + _vector(net)
     fits = (room - least) // (memory_need(net, optimizer, 1) - least)
     if fits < 1:
         way_out = "no batch fits: take narrower layers, or free the memory that other processes hold"

@@ -92,7 +92,7 @@ def test_what_a_run_says(capsys):
 def test_memory_is_named_before_training(capsys):
     main(["train", *SMALL])
     net = deepxp.Network((64, 8, 10), backend="cpu")
-    need = deepxp.training.memory_need(net, deepxp.Adam(), 64)
+    need = deepxp.footprint.memory_need(net, deepxp.Adam(), 64)
     data = 1294 * (64 + 4)  # pixels in a byte, labels in four
     said = f"memory      {(need + data) / 1000:.3g} kB: {need / 1000:.3g} kB for the network and a batch, "
     assert said in capsys.readouterr().out
@@ -101,7 +101,7 @@ def test_memory_is_named_before_training(capsys):
 def test_auto_says_why_the_cpu(capsys, monkeypatch):
     from deepxp.devices import Device
 
-    monkeypatch.setattr("deepxp.cli.train.backend_of", lambda name: deepxp.backend("cpu"))
+    monkeypatch.setattr("deepxp.cli.train.backend_of", lambda name, precision: deepxp.backend("cpu"))
     monkeypatch.setattr(
         "deepxp.cli.train.devices", lambda: (Device("cpu", True, ""), Device("gpu", False, "", "It is out.", "Buy one"))
     )

@@ -91,6 +91,7 @@ def nvcc():
 def test_every_kernel_compiles_for_the_devices_of_three_generations(tmp_path):
     sources = asked_for()
     texts = {cuda.plain("reductions", "float32"), cuda.plain("softmax", "float64"), cuda.plain("random", "float32")}
+    texts |= {cuda.plain("rounding", "float32")}
     assert texts <= set(sources) and len(sources) > 50
     if shutil.which("nvcc"):
         targets = [word for a in ARCHITECTURES for word in ("-gencode", f"arch=compute_{a},code=sm_{a}")]

@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 import deepxp as dx
 from deepxp.backend import Backend
 from deepxp.kernels import numpy as numpy_kernels
-from deepxp.training import memory_need  # noqa: F401 - its tests are in test_workspace
 
 NUMPY = Backend("numpy", np, numpy_kernels)
 

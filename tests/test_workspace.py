@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import deepxp as dx
-from deepxp.training import memory_need
+from deepxp.footprint import memory_need
 
 RUNNING = (2, 3, 5, 4, 2, 1)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from deepxp.backend import FULL, PRECISIONS
 from deepxp.data.scaling import KINDS
 from deepxp.hyperparameters import DTYPES
 from deepxp.ops.activations import ACTIVATIONS
@@ -88,6 +89,7 @@ SCALE = (
 SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
 BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
+PRECISION = "of products on a GPU: fp32, tf32 or bf16 (faster, less exact; the weights stay float32)"
 PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
 
 
@@ -128,6 +130,7 @@ class Settings:
     class_weight: str = option("training", "none", _choice("none", "balanced"), "KIND", BALANCED)
     patience: int | None = option("training", None, _whole(1), "N", PATIENCE)
     device: str = option("run", "auto", TEXT, "NAME", "cpu, gpu, gpu:N, or auto: a GPU where one is usable")
+    precision: str = option("run", FULL, _choice(*PRECISIONS), "KIND", PRECISION)
     seed: int = option("run", 0, _whole(0), "N", "of the weights, the order of the samples, dropout and the split")
     out: str | None = option("run", None, TEXT, "FOLDER", "for the results (runs/DATA-1, then -2, and so on)")
 

@@ -21,6 +21,7 @@ from deepxp.cli.report import Report, count, shown, size
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, OutOfMemoryError
 from deepxp.evaluation import evaluate
+from deepxp.footprint import memory_need
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
 
@@ -34,7 +35,7 @@ def run(arguments: Namespace) -> int:
     report = Report(quiet=arguments.quiet, as_json=arguments.json)
     name = Path(settings.data).name.split(".")[0] if settings.data else "digits"
     folder = Folder(settings.out, name or "run", force=arguments.force)
-    optimizer, backend = optimizer_of(settings), backend_of(settings.device)
+    optimizer, backend = optimizer_of(settings), backend_of(settings.device, settings.precision)
     task = problem(settings)
     if settings.patience is not None and task.validation is None:
         raise ConfigError("--patience watches the validation loss; leave it a part of the data with --validation")
@@ -139,7 +140,7 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     parts = {"to train": task.train, "to validate": task.validation, "to test": task.test}
     m = task.train.X.shape[1]
     batch = min(settings.batch_size or 1, m)
-    need, held = training.memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
+    need, held = memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
     parameters = count(net.theta.shape[0], "parameter")
     report.line("device", device_line(settings.device, net.backend))
     report.line("data", str(task))

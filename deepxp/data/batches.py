@@ -10,6 +10,7 @@ import numpy as np
 from deepxp.backend import Backend
 from deepxp.kernels import streams
 from deepxp.kernels.numpy import gather as gather_on_the_host
+from deepxp.namespaces import host_array
 from deepxp.ops.batches import gather
 from deepxp.ops.typing import Array
 
@@ -67,7 +68,8 @@ class Streamed:
     copied while the device works on the one before."""
 
     def __init__(self, backend: Any, X: Array, Y: Array, w: Array | None, scale: Scale | None) -> None:
-        self.backend, self.X, self.Y, self.w, self.scale = backend, X, Y, w, scale
+        self.backend, self.scale = backend, scale
+        self.X, self.Y, self.w = host_array(X), host_array(Y), None if w is None else host_array(w)
         self._lanes: dict[str, streams.Lane] = {}
 
     def __len__(self) -> int:

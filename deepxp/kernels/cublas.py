@@ -18,8 +18,9 @@ WORKSPACE = 32 << 20  # bytes; what NVIDIA's manual of cuBLAS advises for Hopper
 PLAIN, TRANSPOSED = 0, 1  # cublasOperation_t
 DEFAULT_ALGORITHM = -1  # CUBLAS_GEMM_DEFAULT
 
-TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType_t
-COMPUTE = {"float32": 68, "float64": 70, "float16": 68, "bfloat16": 68}  # cublasComputeType_t: 16 bits sum in 32
+# cudaDataType_t. NumPy has no bfloat16: its bits are kept in uint16, which nobody multiplies as whole numbers
+TYPES = {"float32": 0, "float64": 1, "float16": 2, "uint16": 14}
+COMPUTE = {"float32": 68, "float64": 70, "float16": 68, "uint16": 68}  # cublasComputeType_t: 16 bits sum in 32
 TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
 
 STATUS = {

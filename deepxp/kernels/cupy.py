@@ -64,6 +64,11 @@ def _scratch(xp: Namespace) -> Array:
 def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> None:
     """The product into Z, then bias and activation in one pass over it."""
     product(xp, W, A_prev, Z)
+    add_and_activate(xp, b, g, Z, A)
+
+
+def add_and_activate(xp: Namespace, b: Array, g: Activation, Z: Array, A: Array) -> None:
+    """Z = Z + b,  A = g(Z)"""
     between = g if g.elementwise else activations.ACTIVATIONS["identity"]
     source = cuda.activation(between.forward, between.backward, Z.dtype.name)
     _run(xp, source, "bias_activation", _along(Z.size, Z.dtype), (THREADS,), *Z.shape, Z, b, A if g.elementwise else Z)
@@ -234,3 +239,12 @@ def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:
 def all_finite(xp: Namespace, x: Array, flag: Array) -> None:
     """Nobody waits; the flag is written only where it falls."""
     _reduce(xp, "all_finite", x.dtype, _along(x.size, x.dtype), x.size, x, flag)
+
+
+# 16 bits, for `kernels.precision`
+
+
+def to_bfloat16(xp: Namespace, x: Array, bits: Array) -> None:
+    """bits (uint16) = x (float32) rounded to bfloat16, in the order of memory"""
+    source = cuda.plain("rounding", "float32")
+    _run(xp, source, "to_bfloat16", _along(x.size, x.dtype), (THREADS,), x.size, x, bits)

@@ -60,6 +60,8 @@ def own(host: np.ndarray) -> "ndarray":
     memory = Memory(host.nbytes)
     memory.start, memory.stop = host.ctypes.data, host.ctypes.data + host.nbytes
     state.now.blocks[id(memory)] = memory
+    if memory.pool is not None and cuda.capturing() is not None:
+        memory.pool().kept.append(host)  # captured kernels know it by its address
     return wrap(host, memory)
 
 

@@ -245,7 +245,7 @@ class Block:
 
 class MemoryPool:
     def __init__(self, allocator=None):
-        self.block = Block()
+        self.block, self.kept = Block(), []
 
     def used_bytes(self):
         return state.now.used[state.now.device]

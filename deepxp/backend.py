@@ -91,7 +91,10 @@ class Backend:
 
 @dataclass(frozen=True)
 class CupyBackend(Backend):
-    """CuPy on one GPU. CuPy's creation functions take no device: they use the current one, which `active` sets."""
+    """CuPy on one GPU. CuPy's creation functions take no device: they use the current one, which `active` sets.
+
+    Whatever is done here is done on deepxp's stream, so it is in order with every step, whatever stream the caller uses.
+    """
 
     overhead: ClassVar[int] = cublas.WORKSPACE
 
@@ -99,11 +102,11 @@ class CupyBackend(Backend):
         return library(x) == "cupy" and x.device.id == self.device.id
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        with self.device:
+        with self.active():
             return self.xp.empty(shape, dtype=dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        with self.device:
+        with self.active():
             return self.xp.zeros(shape, dtype=dtype)
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
@@ -113,35 +116,37 @@ class CupyBackend(Backend):
                     f"expected an array on {self.name} or on the cpu, got a {describe(x)}; move it first"
                 )
             x = self.xp.from_dlpack(x)
-        with self.device:
+        with self.active():
             return self.xp.asarray(x if self.owns(x) else host_array(x), dtype=dtype)
 
     def asnumpy(self, x: Array) -> Array:
-        return x.get()
+        with self.active():
+            return x.get()
 
     def write(self, out: Array, x: Any) -> None:
-        if is_array(x) and device_name(x) != "cpu":
-            out[...] = self.asarray(x)
-        else:
-            # without a stream the copy would be made on CUDA's default one, and so not in the order of the step
-            out.set(np.ascontiguousarray(host_array(x), dtype=out.dtype), stream=self.xp.cuda.get_current_stream())
+        with self.active():
+            if is_array(x) and device_name(x) != "cpu":
+                out[...] = self.asarray(x)
+            else:  # without a stream the host would wait for the copy
+                host = np.ascontiguousarray(host_array(x), dtype=out.dtype)
+                out.set(host, stream=self.xp.cuda.get_current_stream())
 
     def numbers(self, count: int, dtype: str) -> tuple[Any, Any]:
-        with self.device:
+        with self.active():
             sent = streams.Numbers(self.xp, import_module("cupyx").empty_pinned, count, dtype)
         return sent, sent.device
 
     def lane(self, shape: tuple[int, ...], dtype: Any) -> streams.Lane:
         """A way here for tables that stay on the host, up to `shape` rows and columns at a time."""
-        with self.device:
+        with self.active():
             return streams.Lane(self.xp, import_module("cupyx").empty_pinned, shape, dtype)
 
     def free_memory(self) -> int | None:
-        with self.device:
+        with self.active():
             return int(self.device.mem_info[0]) + int(self.xp.get_default_memory_pool().free_bytes())
 
     def synchronize(self) -> None:
-        with self.device:
+        with self.active():
             self.xp.cuda.get_current_stream().synchronize()
 
     def active(self) -> AbstractContextManager[Any]:

@@ -66,7 +66,18 @@ def one_unit(sources):
 def compiled(source, folder, *options):
     path, out = folder / "kernels.cu", folder / "kernels.out"
     path.write_text(source, encoding="utf-8")
-    command = ["nvcc", *OPTIONS, "--Werror", "all-warnings", "-diag-suppress", "177", *options, "-o", str(out), str(path)]
+    command = [
+        "nvcc",
+        *OPTIONS,
+        "--Werror",
+        "all-warnings",
+        "-diag-suppress",
+        "177",
+        *options,
+        "-o",
+        str(out),
+        str(path),
+    ]
     made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-4000:]
     return out

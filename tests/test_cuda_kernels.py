@@ -34,10 +34,10 @@ from deepxp.ops.activations import ACTIVATIONS, Activation, softmax
 NAMES = sorted(
     name
     for name, f in inspect.getmembers(kernels, inspect.isfunction)
-    if f.__module__ == kernels.__name__ and not name.startswith("_")
+    if f.__module__ == kernels.__name__ and name in OPS
 )
 SHAPES = [(1, 1), (1, 31), (1, 33), (2, 32), (31, 1), (33, 2), (3, 64), (7, 257), (10, 5), (67, 13), (5, 1028)]
-COLUMNS = [(1000, 1), (1000, 33), (32000, 3), (255, 32), (1, 300)]
+COLUMNS = [(1000, 1), (1000, 33), (32000, 3), (2053, 5), (4096, 64), (255, 32), (1, 300)]
 
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -116,9 +116,10 @@ def test_a_kernel_is_its_definition_at_every_shape(xp, name, dtype, kind):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("softmax") or name == "squared_error"])
 @both_precisions
-def test_few_columns_of_many_classes_and_many_of_few(xp, name, dtype):
+@pytest.mark.parametrize("kind", [PLAIN, BROKEN])
+def test_few_columns_of_many_classes_and_many_of_few(xp, name, dtype, kind):
     for seed, (C, m) in enumerate(COLUMNS):
-        for call in cases(name, Numbers(dtype, PLAIN, seed), C, m):
+        for call in cases(name, Numbers(dtype, kind, seed), C, m):
             assert_is_the_definition(xp, name, call)
 
 
@@ -200,6 +201,22 @@ def test_a_class_that_is_ruled_out_and_a_label_that_is_none(xp, dtype):
     assert_allclose(ell.get()[2:], -np.log(A[50, 2:]), rtol=1e-5)
     assert np.isnan(ell.get()[:2]).all()
     assert_allclose(dZ.get()[:, :2], A[:, :2], rtol=1e-5)
+
+
+@both_precisions
+def test_classes_that_are_ruled_out_in_the_part_of_one_block(xp, dtype):
+    Z = Numbers(dtype)(4096, 3)
+    Z[:2500, :2] = -np.inf  # two of the four blocks that share a column see nothing else
+    Z[:, 2] = -np.inf
+    y, A = np.array([2600, 17, 0], np.int32), softmax(np, Z[:, :2])
+    ell, dZ = xp.empty(3, dtype=dtype), xp.empty((4096, 3), dtype=dtype)
+    kernels.softmax_cross_entropy_labels(xp, xp.asarray(Z), xp.asarray(y), None, ell, dZ)
+    assert_allclose(ell.get()[0], -np.log(A[2600, 0]), rtol=1e-5)
+    assert ell.get()[1] == np.inf and np.isnan(ell.get()[2])
+    A[2600, 0] -= 1
+    A[17, 1] -= 1
+    assert_allclose(dZ.get()[:, :2], A, rtol=1e-4)
+    assert np.isnan(dZ.get()[:, 2]).all()
 
 
 # what is added up in several blocks

@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 from deepxp.devices import devices
 
 
-@pytest.fixture(params=["double", "real"])
+@pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.gpu)])
 def cp(request, monkeypatch):
     if request.param == "double":
         install(monkeypatch)

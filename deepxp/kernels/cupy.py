@@ -23,7 +23,8 @@ from deepxp.ops.updates import Rule
 
 THREADS = 256  # of a block
 MOST_BLOCKS = 4096  # of a loop over a vector; more only means that a thread goes round it more than once
-PARTIAL_SUMS = 512  # that a sum over a vector is made of: a number of its own, so that every device adds alike
+PARTIAL_SUMS = 8192  # room for what blocks leave for the next kernel
+SUMMANDS = 512  # blocks that share a vector in a sum; a fixed number, so that every device adds in the same order
 LONG_ROW = 8192  # numbers that a block may well add up alone
 
 
@@ -88,7 +89,7 @@ def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ
     width = 32 if m <= 1024 else THREADS
     block = (width, THREADS // width)
     height = min(65535, -(-n // block[1]))
-    parts = max(1, min(PARTIAL_SUMS // n, m // LONG_ROW))
+    parts = max(1, min(SUMMANDS // n, m // LONG_ROW))
     if parts == 1:
         _run(xp, source, "activation_backward", (1, height), block, n, m, dA, kept, dZ, db)
         return
@@ -117,12 +118,20 @@ def _columns(C: int, m: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (-(-m // width),), (width, height)
 
 
-def _down(xp: Namespace, name: str, Z: Array, *arguments: Any) -> None:
-    _run(xp, cuda.plain("softmax", Z.dtype.name), name, *_columns(*Z.shape), *Z.shape, Z, *arguments)
+def _down(xp: Namespace, name: str, Z: Array, *arguments: Any, parts: int = 1) -> None:
+    source, (grid, block), sums = cuda.plain("softmax", Z.dtype.name), _columns(*Z.shape), _scratch(xp)
+    if parts > 1:
+        _run(xp, source, "softmax_parts", (*grid, parts), block, *Z.shape, Z, sums)
+    _run(xp, source, name, (*grid, parts), block, *Z.shape, Z, sums, *arguments)
+
+
+def _parts(C: int, m: int) -> int:
+    """How many blocks share a column: several where it is long and there are few."""
+    return max(1, min(32, C // 1024, PARTIAL_SUMS // (2 * m)))
 
 
 def _softmax(xp: Namespace, Z: Array, A: Array) -> None:
-    _down(xp, "softmax", Z, A)
+    _down(xp, "softmax", Z, A, parts=_parts(*Z.shape))
 
 
 def softmax(xp: Namespace, Z: Array) -> Array:
@@ -139,7 +148,7 @@ def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
 
 def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array) -> None:
     """As above; the classes are not read. Labels are int32."""
-    _down(xp, "softmax_labels", Z, y, losses, dZ)
+    _down(xp, "softmax_labels", Z, y, losses, dZ, parts=_parts(*Z.shape))
 
 
 def _strided(X: Array) -> tuple[Any, ...]:
@@ -220,7 +229,7 @@ def _reduce(xp: Namespace, name: str, dtype: Any, grid: tuple[int, ...], *argume
 
 def _squares(xp: Namespace, x: Array) -> tuple[int, Array]:
     """(count, sums): a sum of squares in that many parts."""
-    count, sums = min(PARTIAL_SUMS, *_along(x.size, x.dtype)), _scratch(xp)
+    count, sums = min(SUMMANDS, *_along(x.size, x.dtype)), _scratch(xp)
     _reduce(xp, "squares", x.dtype, (count,), x.size, x, sums)
     return count, sums
 

@@ -22,8 +22,9 @@ extern "C" __global__ void dropout_bits(
             Half *out = reinterpret_cast<Half *>(bits + block * 16);
             out[0] = Half{{x[0], x[1]}}, out[1] = Half{{x[2], x[3]}};
         } else {
-            for (Index i = 0; i < 16 && block * 16 + i < size; ++i)
-                bits[block * 16 + i] = (unsigned short)(x[i / 4] >> (16 * (i % 4)));
+#pragma unroll
+            for (int i = 0; i < 16; ++i)
+                if (block * 16 + i < size) bits[block * 16 + i] = (unsigned short)(x[i / 4] >> (16 * (i % 4)));
         }
     }
 }

@@ -1,5 +1,7 @@
 """`cupy.RawModule`: CUDA source runs on the host, behind the shim of `tests/cuda_shim`, on the memory of the double."""
 
+import threading
+
 import numpy as np
 import pytest
 from cuda_shim import MISSING, Module, compiler, kernel_names
@@ -7,6 +9,7 @@ from cuda_shim import MISSING, Module, compiler, kernel_names
 from . import cuda, state
 from .array import ndarray, operand
 
+_one_at_a_time = threading.Lock()  # the shim's threadIdx is a global, and ctypes lets other threads run meanwhile
 _modules = {}  # by source: compiled once for all machines that are pretended
 
 
@@ -60,4 +63,9 @@ class RawKernel:
                 given.append(host if isinstance(host, np.generic) else np.asarray(host)[()])
         state.now.counters.kernels += 1
         state.now.thread.reads = []
-        cuda.run(lambda: self._run(grid, block, given), lambda done: None, [], memories)
+
+        def run():
+            with _one_at_a_time:
+                self._run(grid, block, given)
+
+        cuda.run(run, lambda done: None, [], memories)

@@ -201,7 +201,9 @@ def gpu_summary(proof: dict | None) -> str:
     if proof is None:
         return "On a GPU: *not measured yet.*"
     found, tests = proof["machine"], next((p for p in proof["parts"] if p["name"] == "tests"), None)
-    told = f"On {found['gpu']} (commit {found['commit']}, {found['date']}): " + (tests["told"] if tests else "no tests run")
+    told = f"On {found['gpu']} (commit {found['commit']}, {found['date']}): " + (
+        tests["told"] if tests else "no tests run"
+    )
     rows = (proof["peers"] or {}).get("table", [])
     return f"{told}.\n\n{verdicts(rows)}" if rows else f"{told}."
 

@@ -55,7 +55,9 @@ def run_pytest(raw: Path, given: argparse.Namespace, options: list[str]) -> int:
     """The exit status of pytest on this folder."""
     command = [sys.executable, "-m", "pytest", str(BENCH), f"--ignore={BENCH / 'peers'}", "--benchmark-only", "-q"]
     command += [f"--benchmark-json={raw}", "--benchmark-quiet", "-r", "fE", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    command += [f"--device={given.device}"] + ["--quick"] * given.quick + ([f"--mnist={given.mnist}"] if given.mnist else [])
+    command += (
+        [f"--device={given.device}"] + ["--quick"] * given.quick + ([f"--mnist={given.mnist}"] if given.mnist else [])
+    )
     options = [option for option in options if option != "--"]
     return subprocess.run([*command, *options], env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""}).returncode
 

@@ -93,7 +93,8 @@ class Backend:
 class CupyBackend(Backend):
     """CuPy on one GPU. CuPy's creation functions take no device: they use the current one, which `active` sets.
 
-    Whatever is done here is done on deepxp's stream, so it is in order with every step, whatever stream the caller uses.
+    Whatever is done here is done on deepxp's stream, so it is in order with every step, whatever stream the caller
+    uses.
     """
 
     overhead: ClassVar[int] = cublas.WORKSPACE

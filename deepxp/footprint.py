@@ -39,8 +39,8 @@ def out_of_memory(net: Network, optimizer: Optimizer, batch_size: int, free: int
     need, name = memory_need(net, optimizer, batch_size), net.backend.name
     if free is None:
         return OutOfMemoryError(
-            f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB beside the data, more than the memory of "
-            f"{name} has left; take a smaller batch_size or narrower layers"
+            f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB beside the data, more than is left of "
+            f"the memory of {name}; take a smaller batch_size or narrower layers"
         )
     least, room = memory_need(net, optimizer, 0), free + _vector(net)
     fits = (room - least) // (memory_need(net, optimizer, 1) - least)

@@ -32,8 +32,8 @@ class TrainingStep:
     """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
 
     After the first batch of a given size the recursions allocate no arrays, copy nothing between host and device, and
-    never wait for the device; the few numbers that change from step to step are sent ahead. `lr` is the learning rate of
-    the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
+    never wait for the device; the few numbers that change from step to step are sent ahead. `lr` is the learning rate
+    of the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
     that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length
     of the gradient.
     """

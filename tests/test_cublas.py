@@ -183,10 +183,18 @@ def test_a_product_is_captured_with_the_rest(machine, cp):
 @pytest.mark.parametrize(
     ("call", "status", "said"),
     [
-        ("cublasCreate_v2", 1, r"could not be set up: CUBLAS_STATUS_NOT_INITIALIZED \(cublasCreate\); the device is out"),
+        (
+            "cublasCreate_v2",
+            1,
+            r"could not be set up: CUBLAS_STATUS_NOT_INITIALIZED \(cublasCreate\); the device is out",
+        ),
         ("cublasSetStream_v2", 1, r"\(cublasSetStream\)"),
         ("cublasSetWorkspace_v2", 7, r"CUBLAS_STATUS_INVALID_VALUE \(cublasSetWorkspace\)"),
-        ("cublasGemmEx", 13, r"could not multiply float32 \(2, 3\) .* by float32 \(3, 2\) .*CUBLAS_STATUS_EXECUTION_FAIL"),
+        (
+            "cublasGemmEx",
+            13,
+            r"could not multiply float32 \(2, 3\) .* by float32 \(3, 2\) .*CUBLAS_STATUS_EXECUTION_FAIL",
+        ),
         ("cublasGemmEx", 99, r"status 99"),
     ],
 )
@@ -201,7 +209,7 @@ def test_a_call_that_fails_is_one_sentence(machine, cp, call, status, said):
 def test_a_view_without_a_unit_stride_is_refused(cp, wrong):
     arrays = [cp.ones((4, 4)) for _ in range(3)]
     arrays[wrong] = cp.ones((8, 8))[::2, ::2]
-    with pytest.raises(DeviceError, match="INVALID_VALUE.*each needs one unit stride"):
+    with pytest.raises(DeviceError, match=r"INVALID_VALUE.*each needs one unit stride"):
         cublas.product(cp, *arrays)
 
 

@@ -43,7 +43,9 @@ def test_a_run_that_cannot_fit_ends_before_it_begins_and_names_the_batch_that_fi
         dx.train(net, *data(), batch_size=200)
     assert seen.allocations == 0
     need = memory_need(net, dx.Adam(), 200) / 1e6
-    said = rf"batches of 200 needs {need:.1f} MB on gpu:0 .* MB were free for it; the largest batch that fits has 60 samp"
+    said = (
+        rf"batches of 200 needs {need:.1f} MB on gpu:0 .* MB were free for it; the largest batch that fits has 60 samp"
+    )
     assert re.search(said, str(caught.value))
     assert "\n" not in str(caught.value)
 

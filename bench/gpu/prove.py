@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-BENCH = Path(__file__).resolve().parent.parent
-ROOT = BENCH.parent
-sys.path.insert(0, str(BENCH))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness import RESULTS, machine, results
+from harness import BENCH, RESULTS, machine, results
 from tables import table, verdicts
 
+ROOT = BENCH.parent
 SECONDS = {False: 465, True: 200}  # for all parts together; by --quick
 LEAST = 5  # seconds; a part that has fewer left is not begun
 TESTS = ("tests/gpu", "tests/test_recursions.py", "tests/test_random.py", "tests/test_cupy_double.py")
@@ -82,7 +81,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the tests, the digits and the smallest comparison")
     parser.add_argument("--mnist", type=Path, metavar="FILE.npz", help="x_train, y_train, x_test, y_test")
     parser.add_argument("--only", default="", metavar="PART,PART", help="these parts")
-    parser.add_argument("--seconds", type=float, help=f"for all parts (default: {SECONDS[False]}, quick {SECONDS[True]})")
+    parser.add_argument(
+        "--seconds", type=float, help=f"for all parts (default: {SECONDS[False]}, quick {SECONDS[True]})"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="for the JSON and the log; default: bench/results, with a GPU only"
     )
@@ -96,7 +97,16 @@ def parts(given: argparse.Namespace, folder: Path) -> list[Part]:
 
     def peers(name: str, limit: float, *words: str) -> Part:
         out = folder / f"peers-{name}.json"
-        command = [python, str(BENCH / "peers.py"), "--device", "gpu", "--out", str(out), "--limit", f"{limit * 0.6:.0f}"]
+        command = [
+            python,
+            str(BENCH / "peers.py"),
+            "--device",
+            "gpu",
+            "--out",
+            str(out),
+            "--limit",
+            f"{limit * 0.6:.0f}",
+        ]
         return Part(f"peers: {name}", limit, [*command, *words], lambda output: compared(out))
 
     def training(name: str, limit: float, least: float, *words: str, missing: str = "") -> Part:
@@ -120,7 +130,8 @@ def parts(given: argparse.Namespace, folder: Path) -> list[Part]:
         checked = ["-k", "plain and float32 and not update", "tests/gpu/test_gpu_kernels.py", *pytest_options]
         chosen += [
             peers("large step", 90, "--only", "steps", "--quick", "--nets", "4096-"),
-            Part("benchmark grid", 70, [python, str(BENCH / "suite.py"), "--device", "gpu", "--quick", "--out", str(grid)],
+            Part("benchmark grid", 70,
+                 [python, str(BENCH / "suite.py"), "--device", "gpu", "--quick", "--out", str(grid)],
                  lambda output: measured(grid)),
             Part("compute-sanitizer", 60,
                  [sanitizer or "", "--error-exitcode", "9", python, "-c", CHECKED, *checked],
@@ -215,7 +226,12 @@ def run(part: Part, log, seconds: float, folder: Path) -> Outcome:
 
 def public(text: str) -> str:
     """Without the places where this machine keeps things."""
-    for place, name in ((sys.executable, "python3"), (str(ROOT), "."), (sys.prefix, "PYTHON"), (tempfile.gettempdir(), "TMP")):
+    for place, name in (
+        (sys.executable, "python3"),
+        (str(ROOT), "."),
+        (sys.prefix, "PYTHON"),
+        (tempfile.gettempdir(), "TMP"),
+    ):
         text = text.replace(place, name)
     return text
 
@@ -232,7 +248,9 @@ def probe() -> dict:
         return {"reason": lines[-1] if lines else f"the probe ended with status {done.returncode}"}
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        found["driver"] = subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.split("\n")[0].strip()
+        found["driver"] = (
+            subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.split("\n")[0].strip()
+        )
     return found
 
 

@@ -29,7 +29,5 @@ def run(setting: Setting) -> tuple[dict, list[dict]]:
         rows = [row(what, "PyTorch, fused", times[names[0]].over(times["PyTorch eager"]), *limits)]
     if COPY in times and names[0] in times:
         shares = tuple(MOVED * share for share in times[COPY].over(times[names[0]]))
-        rows.append(
-            row(f"Adam, {size / 1e6:g} M parameters", COPY, shares, None, GPU_ADAM, unit="of", at_least=True)
-        )
+        rows.append(row(f"Adam, {size / 1e6:g} M parameters", COPY, shares, None, GPU_ADAM, unit="of", at_least=True))
     return result, rows

@@ -19,7 +19,9 @@ def run(setting: Setting) -> tuple[list[dict], list[dict]]:
     samples, largest = (GPU_SAMPLES, GPU_LARGEST) if on_gpu else (SAMPLES, LARGEST)
     sizes = [(C, m) for C in CLASSES for m in samples if 4 * C * m <= largest]
     if setting.quick:
-        sizes = [(10, 1024), (100, 1_000_000), (1000, 100_000)] if on_gpu else [(10, 1024), (10, 1_000_000), (1000, 10_000)]
+        sizes = (
+            [(10, 1024), (100, 1_000_000), (1000, 100_000)] if on_gpu else [(10, 1024), (10, 1_000_000), (1000, 10_000)]
+        )
     results = [result for C, m in sizes if (result := of_size(setting, C, m))]
     return results, gpu_rows(results) if on_gpu else rows_of(results)
 

@@ -1,4 +1,4 @@
-"""A training set handed out in batches: rows are gathered into memory that exists, on the device or on their way to it."""
+"""A training set handed out in batches: rows are gathered into memory that exists, on the device or on its way."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cublasDestroy_v2": (_pointer,),
     "cublasSetStream_v2": (_pointer, _pointer),
     "cublasSetWorkspace_v2": (_pointer, _pointer, ctypes.c_size_t),
-    # handle, op(A), op(B), m, n, k, alpha, A, its type, lda, B, its type, ldb, beta, C, its type, ldc, compute, algorithm
+    # handle, op(A), op(B), m, n, k, alpha; A, its type, lda; B, ...; beta, C, ...; compute type, algorithm
     "cublasGemmEx": (
         *(_pointer, _int, _int, _int, _int, _int, _pointer),
         *(_pointer, _int, _int, _pointer, _int, _int, _pointer, _pointer, _int, _int, _int, _int),

@@ -72,11 +72,8 @@ class Library:
             return NOT_SUPPORTED
         if cuda.get_current_stream().ptr != self.handles[handle].stream:
             return EXECUTION_FAILED  # real cuBLAS would not notice
-        A, B, C = (
-            columns(pointer, DTYPES[kind], shape, ld)
-            for pointer, kind, shape, ld in zip((a, b, c), (type_a, type_b, type_c), stored, (lda, ldb, ldc),
-                                                strict=True)  # fmt: skip
-        )
+        given = (a, type_a, lda), (b, type_b, ldb), (c, type_c, ldc)
+        A, B, C = (columns(x, DTYPES[kind], shape, ld) for (x, kind, ld), shape in zip(given, stored, strict=True))
         real = np.float64 if compute == FP64 else np.float32
         scalar = ctypes.c_double if compute == FP64 else ctypes.c_float
         factor, keep = (real(scalar.from_address(pointer).value) for pointer in (alpha, beta))

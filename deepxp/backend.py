@@ -63,7 +63,11 @@ class Backend:
 
     def write(self, out: Array, x: Any) -> None:
         """Copy a host or device array into memory of this device, in out's precision."""
-        out[...] = self.asarray(x)
+        out[...] = x if self.xp is np and isinstance(x, np.ndarray) else self.asarray(x)
+
+    def copied(self, J: Array) -> Array:
+        """A number of this device in memory of its own."""
+        return J[()] if self.xp is np else J + 0.0
 
     def numbers(self, count: int, dtype: str) -> tuple[Any, Any]:
         """(sent, read): what `sent[:] = values` writes is what a recorded step reads from `read` when it runs next."""

@@ -62,10 +62,11 @@ class TrainingStep:
         with net.backend.active():
             self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
         self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
-        # what changes from step to step, as (sent, read): a recorded step reads it where the device can
-        self._rates = [net.backend.numbers(count, net.dtype) for *_, count in self._updates]
-        self._counter, self._drops = net.backend.numbers(2, "uint64"), any(net.keep)
-        self._key = net.backend.asarray(rng.dropout_stream(net.seed, 0, 0)[0])
+        # what changes from step to step: the host writes it here, a recorded step reads it where the device can
+        numbers = [net.backend.numbers(count, net.dtype) for *_, count in self._updates]
+        self._rates, self._live_rates = [sent for sent, _ in numbers], [read for _, read in numbers]
+        self._counter, self._live_counter = net.backend.numbers(2, "uint64")
+        self._key, self._drops = net.backend.asarray(rng.dropout_stream(net.seed, 0, 0)[0]), any(net.keep)
         self._recorded: dict[tuple[int, bool, bool], Callable[[], None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
@@ -95,33 +96,34 @@ class TrainingStep:
         """The arrays of a batch of m samples: fill X (`net.fill`), Y and w, then `run`. The same arrays every time."""
         if m > self.batch_size:
             raise ShapeError(f"this step was made for batches of at most {self.batch_size} samples, got {m}")
-        if (m, labels) not in self._workspaces:
+        work = self._workspaces.get((m, labels))
+        if work is None:
             if labels not in self._memory:
                 self._memory[labels] = self.net.memory(self.batch_size, labels=labels)
             with self.net.backend.active():
-                self._workspaces[m, labels] = self._memory[labels].workspace(m)
-        return self._workspaces[m, labels]
+                work = self._workspaces[m, labels] = self._memory[labels].workspace(m)
+        return work
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
         """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`."""
         if self._drops:
-            self._counter[0][:] = self.index, self.epoch
+            self._counter[:] = self.index, self.epoch
         self.t, self.index = self.t + 1, self.index + 1
         rates = self.optimizer.rates(self.lr, self.t)
-        for (sent, _), (*_, count) in zip(self._rates, self._updates, strict=True):
-            sent[:] = rates[:count]
-        key = (work.m, labels, weighted)
-        if key not in self._recorded:
-            step = partial(self._step, work, labels, weighted)
-            self._recorded[key] = self.net.backend.record(step)
-        self._recorded[key]()
-        return work.J + 0.0
+        for live in self._rates:
+            live[:] = rates[: len(live)]
+        recorded = self._recorded.get((work.m, labels, weighted))
+        if recorded is None:
+            recorded = self.net.backend.record(partial(self._step, work, labels, weighted))
+            self._recorded[work.m, labels, weighted] = recorded
+        recorded()
+        return self.net.backend.copied(work.J)
 
     def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
         net, gradient, l2 = self.net.on(backend), self.gradient, self._l2
         for l, bits in enumerate(work.bits):
             if bits is not None:
-                backend[dropout_bits](self._key, self._counter[1], l, bits)
+                backend[dropout_bits](self._key, self._live_counter, l, bits)
         forward(net, work)
         evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
         backward(net, work, gradient)
@@ -130,8 +132,8 @@ class TrainingStep:
             backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
         if self._clip_norm is not None:
             backend[clip_by_norm](gradient.g, self._clip_norm)
-        for (_, read), (rule, theta, g, state, _) in zip(self._rates, self._updates, strict=True):
-            backend[update](rule, theta, g, state, read)
+        for rates, (rule, theta, g, state, _) in zip(self._live_rates, self._updates, strict=True):
+            backend[update](rule, theta, g, state, rates)
 
 
 @dataclass

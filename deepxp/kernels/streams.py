@@ -69,6 +69,9 @@ class Numbers:
         self._cupy, self._slots, self._turn = cupy, pinned((SLOTS, count), dtype), 0
         self._left = [cupy.cuda.Event(disable_timing=True) for _ in range(SLOTS)]
 
+    def __len__(self) -> int:
+        return int(self.device.shape[0])
+
     def __setitem__(self, index: Any, values: Any) -> None:
         slot, self._turn = self._turn % SLOTS, self._turn + 1
         if self._turn > SLOTS and not self._left[slot].done:

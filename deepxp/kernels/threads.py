@@ -13,11 +13,15 @@ from functools import cache
 LEAST = 400_000  # numbers per thread below which handing the work over (70 us) costs more than it saves
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def count() -> int:
-    """The cores that this process may use, at most 8: past a few, memory is the limit."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
+    """The threads of a long loop, at most 8: past a few, memory is the limit."""
+    return min(8, cores())
 
 
 @cache

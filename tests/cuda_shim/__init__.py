@@ -4,7 +4,8 @@
     saxpy((1,), (32,), [pointer_of_x, np.uint64(32), np.float32(2.0)])
 
 It checks the arithmetic, the indexing, where barriers stand, and the types of a launch's arguments, which must have the
-sizes of the kernel's parameters. It does not show races within a block, or between blocks, or how fast anything is.
+sizes of the kernel's parameters. A warp runs as far as it can before another, which shows many a missing barrier;
+races within a warp and between blocks, and how fast anything is, it does not show.
 """
 
 import atexit
@@ -68,10 +69,10 @@ def kernel_names(source: str) -> list[str]:
 
 
 class Module:
-    """A compiled source; float32 subnormals are flushed to zero where its T is float."""
+    """A source compiled; subnormals are flushed to zero where it begins with `typedef float T;`, as with -ftz=true."""
 
     def __init__(self, source: str) -> None:
-        self.library, self.flush = library(source), "typedef float T;" in source
+        self.library, self.flush = library(source), source.lstrip().startswith("typedef float T;")
 
     def kernel(self, name: str):
         launch, sizes = getattr(self.library, f"launch_{name}"), (ctypes.c_int * 64)()

@@ -64,14 +64,18 @@ def library(source: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 
 
+KERNEL = re.compile(r'extern "C" __global__ (?:__launch_bounds__\((\d+)\) )?void (\w+)\(')
+
+
 def kernel_names(source: str) -> list[str]:
-    return re.findall(r'extern "C" __global__ void (\w+)\(', source)
+    return [name for _, name in KERNEL.findall(source)]
 
 
 class Module:
     """A source compiled; subnormals are flushed to zero where it begins with `typedef float T;`, as with -ftz=true."""
 
     def __init__(self, source: str) -> None:
+        self.bounds = {name: int(bound or 256) for bound, name in KERNEL.findall(source)}
         self.library, self.flush = library(source), source.lstrip().startswith("typedef float T;")
 
     def kernel(self, name: str):
@@ -81,6 +85,10 @@ class Module:
 
         def run(grid, block, arguments) -> None:
             """`arguments`: addresses of memory as int, everything else as a NumPy scalar."""
+            if np.prod(block) > self.bounds[name]:
+                raise RuntimeError(
+                    f"{name} may not find the registers for more than {self.bounds[name]} threads a block"
+                )
             given = [-8 if type(x) is int else x.dtype.itemsize for x in arguments]
             if given != expected:
                 raise TypeError(f"{name} takes parameters of {expected} bytes (pointers negative), got {given}")

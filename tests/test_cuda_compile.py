@@ -58,7 +58,7 @@ def one_unit(sources):
     """All kernels in one translation unit, each source in a namespace of its own."""
     units = []
     for i, source in enumerate(sources):
-        text = re.sub(r'extern "C" __global__ void (\w+)\(', rf"__global__ void \1_{i}(", source)
+        text = re.sub(r'extern "C" (__global__ (?:__launch_bounds__\(\d+\) )?void \w+)\(', rf"\1_{i}(", source)
         units.append(f"namespace source{i} {{\n{text}\n}}\n")
     return "".join(units)
 

@@ -130,6 +130,17 @@ def test_a_vector_that_many_blocks_share(xp, name, dtype):
         assert_is_the_definition(xp, name, call)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_grid_may_be_smaller_than_the_work(xp, monkeypatch, name):
+    """Then a thread does more of it: what a loop leaves behind, the next turn must not take for its own."""
+    monkeypatch.setattr(kernels, "MOST_BLOCKS", 2)
+    monkeypatch.setattr(kernels, "MOST_ROWS", 1)
+    monkeypatch.setattr(kernels, "SUMMANDS", 2)
+    for n, m in ((19, 131), (3, 1500)):
+        for call in cases(name, Numbers(np.float32), n, m):
+            assert_is_the_definition(xp, name, call)
+
+
 # memory that 16-byte accesses do not reach: views of theta begin anywhere
 
 

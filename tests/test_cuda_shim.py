@@ -15,7 +15,7 @@ extern "C" __global__ void places(unsigned *out) {
     const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
     out[block * blockDim.x * blockDim.y * blockDim.z + thread] += 1000 * block + thread;
 }
-extern "C" __global__ void reversed(float *x) {
+extern "C" __global__ __launch_bounds__(1024) void reversed(float *x) {
     __shared__ float all[1024];
     all[threadIdx.x] = x[threadIdx.x];
     __syncthreads();
@@ -70,6 +70,11 @@ def test_a_barrier_that_some_never_reach_is_an_error_and_the_next_launch_works(m
     with pytest.raises(RuntimeError, match="some threads of stuck wait at a barrier"):
         module.kernel("stuck")((1,), (32,), [address(x)])
     test_a_barrier_waits_for_all(module, 64)
+
+
+def test_more_than_256_threads_need_launch_bounds(module):
+    with pytest.raises(RuntimeError, match="registers for more than 256 threads a block"):
+        module.kernel("halved")((1,), (257,), [address(np.ones(257, np.float32)), np.float32(0.5)])
 
 
 def test_arguments_must_have_the_sizes_of_the_parameters(module):

@@ -161,19 +161,20 @@ def test_captured_dropout_bits_follow_the_counter(machine):
 def test_a_flag_remembers_until_it_is_read(machine):
     import cupy as cp
 
-    flag, x = cp.asarray(np.array(True)), cp.asarray(np.ones(5000, np.float32))
+    flag, x = cp.asarray(np.array(True)), cp.asarray(np.ones(5002, np.float32))
     kernels.all_finite(cp, x, flag)
     with machine.counting() as seen:
         kernels.all_finite(cp, x, flag)
     assert (seen.host_waits, seen.allocations) == (0, 0)
     assert bool(flag)
     for bad in (np.nan, np.inf, -np.inf):
-        flag[...] = True
-        x[4321] = bad
-        kernels.all_finite(cp, x, flag)
-        x[4321] = 1.0
-        kernels.all_finite(cp, x, flag)  # all is well again, but it was not
-        assert not bool(flag)
+        for place in (0, 4321, 5001):
+            flag[...] = True
+            x[place] = bad
+            kernels.all_finite(cp, x, flag)
+            x[place] = 1.0
+            kernels.all_finite(cp, x, flag)  # all is well again, but it was not
+            assert not bool(flag)
 
 
 def test_the_reference_on_the_gpu_is_still_there(machine):

@@ -137,7 +137,7 @@ def columns(op: Callable[..., Any], matrices: tuple[str, ...], vectors: tuple[st
     return f"""typedef {REAL[dtype]} T;
 
 {_text("prelude")}
-extern "C" __global__ void columns(Index n, Index m, {", ".join(parameters)}) {{
+extern "C" __global__ __launch_bounds__(1024) void columns(Index n, Index m, {", ".join(parameters)}) {{
     const Index j = thread_index();
 {_indented(["__shared__ T shared[1024];"] if sums else [], 1)}\
 {_indented([f"T sum{k} = 0;" for k in range(len(sums))], 1)}\

@@ -23,6 +23,7 @@ from deepxp.ops.updates import Rule
 
 THREADS = 256  # of a block
 MOST_BLOCKS = 4096  # of a loop over a vector; more only means that a thread goes round it more than once
+MOST_ROWS = 65535  # of blocks in a grid
 PARTIAL_SUMS = 8192  # room for what blocks leave for the next kernel
 SUMMANDS = 512  # blocks that share a vector in a sum; a fixed number, so that every device adds in the same order
 LONG_ROW = 8192  # numbers that a block may well add up alone
@@ -88,7 +89,7 @@ def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ
     source = cuda.activation(g.forward, g.backward, dZ.dtype.name)
     width = 32 if m <= 1024 else THREADS
     block = (width, THREADS // width)
-    height = min(65535, -(-n // block[1]))
+    height = min(MOST_ROWS, -(-n // block[1]))
     parts = max(1, min(SUMMANDS // n, m // LONG_ROW))
     if parts == 1:
         _run(xp, source, "activation_backward", (1, height), block, n, m, dA, kept, dZ, db)

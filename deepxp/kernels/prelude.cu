@@ -1,3 +1,6 @@
+// A kernel may be launched with 256 threads a block: that many have room for all the registers a thread may use. One that
+// is launched with more says so in __launch_bounds__.
+//
 // What every kernel begins with, after `typedef float T;` or double: indices, 16-byte accesses, the choices of the array
 // API with its NaN, sums over the threads of a block.
 

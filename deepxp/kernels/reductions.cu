@@ -10,7 +10,7 @@ extern "C" __global__ void mean_of_parts(Index n, Index m, Index parts, const do
 }
 
 // J = 1/m sum of losses; one block
-extern "C" __global__ void mean(Index m, const T *losses, T *J) {
+extern "C" __global__ __launch_bounds__(1024) void mean(Index m, const T *losses, T *J) {
     __shared__ double shared[32];
     double total = 0;
     for (Index j = threadIdx.x; j < m; j += blockDim.x) total += losses[j];

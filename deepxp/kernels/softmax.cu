@@ -51,7 +51,7 @@ static __device__ Running of_rows(Index C, Index m, const T *Z, Index j) {
 }
 
 // parts (gridDim.y, 2, m) = top and total of each block's rows
-extern "C" __global__ void softmax_parts(Index C, Index m, const T *Z, double *parts) {
+extern "C" __global__ __launch_bounds__(1024) void softmax_parts(Index C, Index m, const T *Z, double *parts) {
     const Index j = thread_index();
     const Running rows = of_rows(C, m, Z, j);
     if (j >= m || threadIdx.y != 0) return;
@@ -75,7 +75,7 @@ static __device__ __forceinline__ T share(T z, Running column) {
 }
 
 // A = softmax(Z)
-extern "C" __global__ void softmax(Index C, Index m, const T *Z, const double *parts, T *A) {
+extern "C" __global__ __launch_bounds__(1024) void softmax(Index C, Index m, const T *Z, const double *parts, T *A) {
     const Index j = thread_index();
     const Running column = of_column(C, m, Z, j, parts);
     if (j >= m) return;
@@ -83,7 +83,7 @@ extern "C" __global__ void softmax(Index C, Index m, const T *Z, const double *p
 }
 
 // losses = -log a_y, dZ = A - 1 at the label y. A label that is no class has the loss NaN.
-extern "C" __global__ void softmax_labels(
+extern "C" __global__ __launch_bounds__(1024) void softmax_labels(
     Index C, Index m, const T *Z, const double *parts, const int *y, T *losses, T *dZ) {
     const Index j = thread_index();
     const Running column = of_column(C, m, Z, j, parts);
@@ -97,7 +97,7 @@ extern "C" __global__ void softmax_labels(
 }
 
 // losses = -sum_i y_i log a_i, dZ = A - Y; gridDim.y is 1. Y (C, m) lies as its two strides say, in numbers.
-extern "C" __global__ void softmax_targets(
+extern "C" __global__ __launch_bounds__(1024) void softmax_targets(
     Index C, Index m, const T *Z, const double *parts, const T *Y, Index row, Index next, T *losses, T *dZ) {
     __shared__ T shared[1024];
     const Index j = thread_index();

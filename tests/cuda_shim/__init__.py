@@ -4,7 +4,8 @@
     saxpy((1,), (32,), [pointer_of_x, np.uint64(32), np.float32(2.0)])
 
 It checks the arithmetic, the indexing, where barriers stand, and the types of a launch's arguments, which must have the
-sizes of the kernel's parameters. It does not show races within a block, or between blocks, or how fast anything is.
+sizes of the kernel's parameters. A warp runs as far as it can before another, which shows many a missing barrier;
+races within a warp and between blocks, and how fast anything is, it does not show.
 """
 
 import atexit
@@ -63,15 +64,19 @@ def library(source: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 
 
+KERNEL = re.compile(r'extern "C" __global__ (?:__launch_bounds__\((\d+)\) )?void (\w+)\(')
+
+
 def kernel_names(source: str) -> list[str]:
-    return re.findall(r'extern "C" __global__ void (\w+)\(', source)
+    return [name for _, name in KERNEL.findall(source)]
 
 
 class Module:
-    """A compiled source; float32 subnormals are flushed to zero where its T is float."""
+    """A source compiled; subnormals are flushed to zero where it begins with `typedef float T;`, as with -ftz=true."""
 
     def __init__(self, source: str) -> None:
-        self.library, self.flush = library(source), "typedef float T;" in source
+        self.bounds = {name: int(bound or 256) for bound, name in KERNEL.findall(source)}
+        self.library, self.flush = library(source), source.lstrip().startswith("typedef float T;")
 
     def kernel(self, name: str):
         launch, sizes = getattr(self.library, f"launch_{name}"), (ctypes.c_int * 64)()
@@ -80,6 +85,10 @@ class Module:
 
         def run(grid, block, arguments) -> None:
             """`arguments`: addresses of memory as int, everything else as a NumPy scalar."""
+            if np.prod(block) > self.bounds[name]:
+                raise RuntimeError(
+                    f"{name} may not find the registers for more than {self.bounds[name]} threads a block"
+                )
             given = [-8 if type(x) is int else x.dtype.itemsize for x in arguments]
             if given != expected:
                 raise TypeError(f"{name} takes parameters of {expected} bytes (pointers negative), got {given}")

@@ -1,5 +1,5 @@
-// Enough of CUDA C++ for g++: the threads of a block are fibers of one host thread, run in turn; a barrier and a shuffle
-// let the others run until all have come. Blocks run one after the other, backwards, so that what depends on their order
+// Enough of CUDA C++ for g++: the threads of a block are fibers of one host thread, run in turn; at a barrier and at a
+// shuffle the others run until all have come. Blocks run one after the other, backwards, so that what depends on their order
 // shows. A barrier that some thread never reaches is an error, and so is a shuffle.
 
 // No header of the C++ library is included: they would take ten times as long to compile as the kernels.
@@ -89,14 +89,22 @@ static bool release(unsigned from, unsigned to, State where) {  // true where al
 static bool block() {  // false: stuck
     for (unsigned t = 0; t < threads; ++t) state[t] = READY;
     for (;;) {
-        bool ran = false, done = true;
-        for (unsigned t = 0; t < threads; ++t)
-            if (state[t] == READY) ran = true, resume(t);
+        // a warp runs as far as it can before another begins, from either end: then a barrier that is missing shows
+        static unsigned order = 1;
+        order = order * 1103515245u + 12345u;
+        const unsigned warps = (threads + 31) / 32;
+        bool done = true;
+        for (unsigned i = 0; i < warps; ++i) {
+            const unsigned w = 32 * (order >> 30 & 1 ? i : warps - 1 - i);
+            const unsigned end = w + 32 < threads ? w + 32 : threads;
+            do
+                for (unsigned t = w; t < end; ++t)
+                    if (state[t] == READY) resume(t);
+            while (release(w, end, AT_WARP));
+        }
         for (unsigned t = 0; t < threads; ++t) done = done && state[t] == DONE;
         if (done) return true;
-        for (unsigned w = 0; w < threads; w += 32) ran |= release(w, w + 32 < threads ? w + 32 : threads, AT_WARP);
-        ran |= release(0, threads, AT_BLOCK);
-        if (!ran) {
+        if (!release(0, threads, AT_BLOCK)) {
             for (unsigned t = 0; t < threads; ++t) begun[t] = begun[t] && state[t] == DONE;  // others start anew
             return false;
         }

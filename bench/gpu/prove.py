@@ -129,7 +129,7 @@ def parts(given: argparse.Namespace, folder: Path) -> list[Part]:
         grid = folder / "suite.json"
         checked = ["-k", "plain and float32 and not update", "tests/gpu/test_gpu_kernels.py", *pytest_options]
         chosen += [
-            peers("large step", 90, "--only", "steps", "--quick", "--nets", "4096-"),
+            peers("large step", 110, "--only", "steps", "--quick", "--nets", "4096-"),
             Part("benchmark grid", 70,
                  [python, str(BENCH / "suite.py"), "--device", "gpu", "--quick", "--out", str(grid)],
                  lambda output: measured(grid)),

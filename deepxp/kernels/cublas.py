@@ -154,22 +154,23 @@ def library(xp: Namespace) -> Any:
     """cuBLAS of the CUDA that CuPy was built for. Raises DeviceError, with what is missing, where it is not found."""
     major = int(xp.cuda.runtime.runtimeGetVersion()) // 1000
     names = [f"cublas64_{major}.dll"] if sys.platform == "win32" else [f"libcublas.so.{major}"]
+    causes = []
     try:
         from cuda.pathfinder import load_nvidia_dynamic_lib
 
-        names.insert(0, load_nvidia_dynamic_lib("cublas").abs_path)
-    except Exception:  # not installed, or it found none: then the system's loader may
-        pass
+        names.insert(0, load_nvidia_dynamic_lib("cublas").abs_path or names[0])
+    except Exception as error:  # not installed, or it found none: then the system's loader may
+        causes.append(str(error))
     for name in names:
         try:
             found = ctypes.CDLL(name)
-        except OSError as error:
-            cause = error
+            for call, arguments in PROTOTYPES.items():
+                getattr(found, call).argtypes = arguments
+        except (OSError, AttributeError) as error:  # not there, or not cuBLAS
+            causes.append(str(error))
             continue
-        for call, arguments in PROTOTYPES.items():
-            getattr(found, call).argtypes = arguments
         return found
     raise DeviceError(
-        f"cuBLAS for CUDA {major} cannot be loaded ({cause}); "
+        f"cuBLAS for CUDA {major} cannot be loaded ({causes[-1]}); "
         f'install it with: python -m pip install "nvidia-cublas{"" if major >= 13 else f"-cu{major}"}"'
     )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepxp.errors import OutOfMemoryError
-from deepxp.network import Network
+from deepxp.network import CHUNK, Network
 from deepxp.optimizers import Optimizer
 
 
@@ -22,6 +22,12 @@ def need_of_a_step(net: Network, batch_size: int) -> int:
     turns = max(n[1::2], default=0) + max(n[2::2], default=0)
     per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
     return net.backend.overhead + _vector(net) + per_sample * m
+
+
+def need_of_a_prediction(net: Network) -> int:
+    """What an evaluation takes while it runs, at most: the inputs, layers and losses of one piece of the data."""
+    number, n = np.dtype(net.dtype).itemsize, net.sizes
+    return number * (sum(n) + 3 * n[-1] + 1) * max(1, CHUNK // max(n))
 
 
 def _vector(net: Network) -> int:

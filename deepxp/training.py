@@ -15,7 +15,7 @@ from deepxp.backend import Backend
 from deepxp.data.batches import Batches, Streamed
 from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, ShapeError
 from deepxp.evaluation import Evaluation
-from deepxp.footprint import check_memory, need_of_a_step, out_of_memory
+from deepxp.footprint import check_memory, need_of_a_prediction, need_of_a_step, out_of_memory
 from deepxp.health import diagnose
 from deepxp.inputs import is_labels, sample_weights, samples, targets
 from deepxp.network import Network
@@ -206,7 +206,8 @@ def train(
         with net.backend.active():
             table, scale = net.fillable(table)
             step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm)
-            batches = Batches.of(net.backend, table, rows, w, scale, need=need_of_a_step(net, batch_size))
+            need = need_of_a_step(net, batch_size) + need_of_a_prediction(net)
+            batches = Batches.of(net.backend, table, rows, w, scale, need=need)
             run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
             return _loop(net, run, watched, patience, min_delta, on_epoch)
     except OutOfMemoryError:

@@ -7,6 +7,7 @@ import pytest
 from cupy_double import install
 
 import deepxp as dx
+import deepxp.cli
 from deepxp.footprint import memory_need, out_of_memory
 from deepxp.kernels import cublas
 
@@ -87,3 +88,19 @@ def test_where_nobody_counts_free_memory_the_need_is_named():
     said = str(out_of_memory(net, dx.Adam(), 64, None))
     assert f"needs {memory_need(net, dx.Adam(), 64) / 1e6:.1f} MB beside the data" in said
     assert "smaller batch_size" in said
+
+
+def test_the_command_line_says_what_is_needed_what_is_free_and_where_the_data_stay(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "--device", "gpu", "--hidden", "300", "--epochs", "1"]
+    machine = install(monkeypatch)
+    assert dx.cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert "free on gpu:0" in said and "stay on the host" not in said
+    install(monkeypatch, memory=machine.peak[0] + 1_000_000)  # too little to hold the data beside an evaluation
+    assert dx.cli.main(command) == 0
+    assert "kB of data, which stay on the host and are sent batch by batch; " in capsys.readouterr().out
+    install(monkeypatch, memory=35 << 20)
+    assert dx.cli.main([*command, "--batch-size", "1000"]) == 1
+    error = capsys.readouterr().err
+    assert "needs" in error and "the largest batch that fits has" in error and len(error.splitlines()) == 1

@@ -21,7 +21,7 @@ from deepxp.cli.report import Report, count, shown, size
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, OutOfMemoryError
 from deepxp.evaluation import evaluate
-from deepxp.footprint import memory_need
+from deepxp.footprint import memory_need, need_of_a_prediction
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
 
@@ -148,7 +148,8 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     report.line("network", f"{network_line(net)}: {parameters}")
     free = net.backend.free_memory()
     there = "" if free is None else f"; {size(free)} are free on {net.backend.name}"
-    stays = "" if free is None or need + held <= free else ", which stay on the host and are sent batch by batch"
+    fits = free is None or need + need_of_a_prediction(net) + held <= free
+    stays = "" if fits else ", which stay on the host and are sent batch by batch"
     told = f"{size(need)} for the network and a batch, {size(held)} of data{stays}{there}"
     report.line("memory", f"{size(need + held)}: {told}")
     report.line(

@@ -172,7 +172,7 @@ def test_a_buffer_is_not_filled_while_it_is_read(monkeypatch):
         with pytest.raises(RaceError):
             run(lambda p, cuda, name=name: p.setattr(cuda.Stream, name, lambda self, event: None))
     with pytest.raises(RaceError, match="page-locked"):
-        run(lambda p, cuda: p.setattr(cuda.Event, "done", True))
+        run(lambda p, cuda: p.setattr(cuda.Event, "synchronize", lambda self: None))
 
 
 def test_a_network_trains_the_same_on_data_that_are_streamed(monkeypatch):

@@ -74,7 +74,7 @@ class Numbers:
 
     def __setitem__(self, index: Any, values: Any) -> None:
         slot, self._turn = self._turn % SLOTS, self._turn + 1
-        if self._turn > SLOTS and not self._left[slot].done:
+        if self._turn > SLOTS:  # asked with `done`, an event that is not done leaves an error behind for others to find
             self._left[slot].synchronize()
         self._slots[slot] = values
         stream = self._cupy.cuda.get_current_stream()
@@ -105,7 +105,7 @@ class Lane:
         it is two batches ahead."""
         k, m, cuda = self._turn % 2, out.shape[0], self._cupy.cuda
         current, copies = cuda.get_current_stream(), own(self._cupy, cuda.runtime.getDevice(), "copy")[0]
-        if self._turn > 1 and not self._copied[k].done:
+        if self._turn > 1:
             self._copied[k].synchronize()
         self._turn += 1
         gather(self._host[k][:m])

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from deepxp.kernels.numpy import dropout_bits as fill
+from deepxp.kernels import philox
 from deepxp.ops.typing import Array
 
 WORD = 2**64
@@ -56,9 +56,7 @@ def direction(seed: int, draw: int, size: int) -> Array:
 
 def dropout_bits(seed: int, epoch: int, step: int, layer: int, shape: tuple[int, ...]) -> Array:
     """16 uniform bits for each unit of a layer and each sample, uint16: four to a word, the lowest first."""
-    bits = np.empty(shape, dtype=np.uint16)
-    fill(np, *dropout_stream(seed, epoch, step), layer, bits)
-    return bits
+    return philox.bits(*dropout_stream(seed, epoch, step), layer, int(np.prod(shape))).reshape(shape)
 
 
 def dropout_stream(seed: int, epoch: int, step: int) -> tuple[Array, Array]:

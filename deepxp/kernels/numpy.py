@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deepxp.kernels import philox
 from deepxp.kernels.tape import BLOCK, program
 from deepxp.ops.activations import Activation
 from deepxp.ops.regularization import penalized
@@ -134,9 +135,7 @@ def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None
 
 def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Array) -> None:
     """The words of NumPy's own Philox."""
-    start = np.array([0, layer, counter[0], counter[1]], dtype=np.uint64)
-    words = np.random.Philox(key=key, counter=start).random_raw(-(-out.size // 4))
-    out[...] = words.astype("<u8", copy=False).view("<u2")[: out.size].reshape(out.shape)
+    out[...] = philox.bits(key, counter, layer, out.size).reshape(out.shape)
 
 
 def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:

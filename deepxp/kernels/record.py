@@ -14,13 +14,15 @@ import numpy as np
 from numba import carray
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from deepxp.kernels import blas, loops, native
+from deepxp.kernels import blas, columns, loops, native
+from deepxp.kernels.compile import precision
 from deepxp.kernels.team import Program, size
 from deepxp.ops.activations import Activation
 from deepxp.ops.typing import Array
 from deepxp.ops.updates import Rule
 
 Kernel = Any
+STORED = 2**21  # numbers of a softmax whose exponentials stay in the cache from one pass to the next
 NUMBERS, PRODUCTS = 8_000, 60_000  # of a part, in an elementwise loop and multiplied in a product: some 2 us of work
 
 
@@ -29,6 +31,15 @@ def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
     recorder = Recorder(backend)
     step(recorder)
     return recorder.finished()
+
+
+def once(op: str, *arguments: Any) -> bool:
+    """An operation by the team, now; False, and nothing done, where it has no native form for these arguments."""
+    recorder = Recorder(None)
+    if not NATIVE[op](recorder, *arguments):
+        return False
+    recorder.finished()()
+    return True
 
 
 class Recorder:
@@ -52,9 +63,10 @@ class Recorder:
 
     def add(self, kernel: Kernel, *parts: Sequence[Any]) -> bool:
         """Write down a native call: the words of each of its parts, in which arrays stand for their addresses."""
-        self._owners += [x for words in parts for x in words if isinstance(x, np.ndarray)]
-        blocks = [[x.ctypes.data if isinstance(x, np.ndarray) else int(x) for x in words] for words in parts]
-        self._calls.append((kernel, blocks))
+        arrays = {id(x): x for words in parts for x in words if isinstance(x, np.ndarray)}
+        addresses = {key: x.ctypes.data for key, x in arrays.items()}  # 1 us each
+        self._owners += arrays.values()
+        self._calls.append((kernel, [[addresses.get(id(x), x) for x in words] for words in parts]))
         return True
 
     def before(self, work: Callable[[], None]) -> None:
@@ -87,7 +99,7 @@ def _pieces(length: int, numbers: int, least: int, unit: int = 1) -> list[tuple[
 
 
 def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 1.0) -> bool:
-    function = blas.product(out.dtype.name)
+    function = blas.product(precision(out))
     if not function or not out.flags.c_contiguous:
         return False
     form = []
@@ -110,7 +122,7 @@ def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 
         )
         for i0, i1 in rows for j0, j1 in columns
     ]  # fmt: skip
-    return recorder.add(_gemm(out.dtype.name), *parts)
+    return recorder.add(_gemm(precision(out)), *parts)
 
 
 def _dense_forward(recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> bool:
@@ -118,7 +130,7 @@ def _dense_forward(recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Act
         return False
     n, m = Z.shape
     parts = [(Z[i:j], b[i:j], A[i:j], j - i, m) for i, j in _pieces(n, n * m, NUMBERS)]
-    return recorder.add(_forward(g.forward, Z.dtype.name, A is not Z), *parts)
+    return recorder.add(_forward(g.forward, precision(Z), A is not Z), *parts)
 
 
 def _activation_backward(recorder: Recorder, g: Activation, dA: Array, kept: Array, dZ: Array, db: Array) -> bool:
@@ -126,7 +138,7 @@ def _activation_backward(recorder: Recorder, g: Activation, dA: Array, kept: Arr
         return False
     n, m = dZ.shape
     parts = [(dZ[i:j], kept[i:j], db[i:j], j - i, m) for i, j in _pieces(n, n * m, NUMBERS)]
-    return recorder.add(_backward(g.backward, dZ.dtype.name), *parts)
+    return recorder.add(_backward(g.backward, precision(dZ)), *parts)
 
 
 def _weight_gradient(recorder: Recorder, dZ: Array, A_prev: Array, dW: Array) -> bool:
@@ -140,14 +152,28 @@ def _input_gradient(recorder: Recorder, W: Array, dZ: Array, dA_prev: Array) -> 
 def _softmax_cross_entropy_labels(
     recorder: Recorder, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
 ) -> bool:
-    C, m = Z.shape
-    tile = loops.tile_of(C, m)
-    parts = [(Z, y, losses, dZ, C, m, i, j, *tile) for i, j in _pieces(m, 2 * C * m, NUMBERS, 16)]
-    return recorder.add(_labels(Z.dtype.name), *parts)
+    return _softmax_into(recorder, Z, dZ, y, losses)
+
+
+def _softmax_into(recorder: Recorder, Z: Array, A: Array, *labelled: Array) -> bool:
+    """A = softmax(Z), into memory that is given; or, with y and losses, A = dZ of their loss."""
+    (C, m), dtype, labels = Z.shape, precision(Z), bool(labelled)
+    y, losses = labelled or (0, 0)
+    k = columns.rows_together(C, m)
+    pieces = _pieces(C // k, 2 * C * m, NUMBERS)
+    if len(pieces) == 1 or columns.is_wide(C, m):
+        width, pieces = columns.width_of(C), _pieces(m, 2 * C * m, NUMBERS, 16) if columns.is_wide(C, m) else [(0, m)]
+        return recorder.add(_block(dtype, labels), *[(Z, A, y, losses, C, m, i, j, width) for i, j in pieces])
+    store, parts, shape = C * m < STORED, len(pieces), (C // k, k * m)
+    states = np.empty((parts, 2, k * m), Z.dtype)
+    first, second = _first_pass(dtype, store), _second_pass(dtype, store, labels)
+    recorder.add(first, *[(Z, A, states, p, k * m, i, j) for p, (i, j) in enumerate(pieces)])
+    words = [(Z, A, states, parts, p, y, losses, *shape, k, i, j) for p, (i, j) in enumerate(pieces)]
+    return recorder.add(second, *words)
 
 
 def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
-    return recorder.add(_mean(losses.dtype.name), (losses, J, losses.size))
+    return recorder.add(_mean(precision(losses)), (losses, J, losses.size))
 
 
 def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]) -> bool:
@@ -158,7 +184,7 @@ def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Seque
 
     recorder.before(refresh)
     vectors = (theta, g, *(*state, theta, theta)[:2])
-    kernel = _updated(rule, len(state), len(rates), theta.dtype.name)
+    kernel = _updated(rule, len(state), len(rates), precision(theta))
     pieces = _pieces(theta.size, theta.size, NUMBERS, 16)
     return recorder.add(kernel, *[(*(v[i:j] for v in vectors), numbers, j - i) for i, j in pieces])
 
@@ -170,6 +196,7 @@ NATIVE: dict[str, Callable[..., bool]] = {
         _activation_backward,
         _weight_gradient,
         _input_gradient,
+        _softmax_into,
         _softmax_cross_entropy_labels,
         _cost,
         _update,
@@ -222,16 +249,33 @@ def _backward(g_backward: Callable[..., Any], dtype: str) -> Kernel:
 
 
 @cache
-def _labels(dtype: str) -> Kernel:
-    zero, label, loop = np.dtype(dtype).type(0), np.int32(0), loops.column_loops(dtype)[1]
+def _block(dtype: str, labels: bool) -> Kernel:
+    loop = columns.block(dtype, labels=labels)
 
-    def columns(a: Any) -> None:
-        C, m = a[4], a[5]
-        Z, dZ = carray(native.as_pointer(a[0], zero), (C, m)), carray(native.as_pointer(a[3], zero), (C, m))
-        y, ell = carray(native.as_pointer(a[1], label), m), carray(native.as_pointer(a[2], zero), m)
-        loop(Z, y, ell, dZ, a[6], a[7], a[8], a[9])
+    def some_columns(a: Any) -> None:
+        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
 
-    return native.kernel(columns, dtype)
+    return native.kernel(some_columns, dtype, labels)
+
+
+@cache
+def _first_pass(dtype: str, store: bool) -> Kernel:
+    loop = columns.first_pass(dtype, store=store)
+
+    def some_rows(a: Any) -> None:
+        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6])
+
+    return native.kernel(some_rows, dtype, store)
+
+
+@cache
+def _second_pass(dtype: str, store: bool, labels: bool) -> Kernel:
+    loop = columns.second_pass(dtype, store=store, labels=labels)
+
+    def some_rows(a: Any) -> None:
+        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11])
+
+    return native.kernel(some_rows, dtype, store, labels)
 
 
 @cache

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,13 +25,13 @@ from numba import njit, types
 from deepxp.kernels import blas
 from deepxp.kernels.atomics import add, call_integer, exchange, load, pause, replace
 from deepxp.kernels.native import WORDS, call
-from deepxp.kernels.threads import cores
 
 MOST = 16  # threads of a team; more were never tried
 LINE = 16  # words of two cache lines: processors fetch them in pairs
 GENERATION, ARRIVED, JOB, HELD, STATUS = (LINE * i for i in range(5))  # places in the state of a team
 READY, CLAIMED, ASLEEP, CALLED = range(4)  # what a thread of a team is: looking for work, about to get it, ...
 PATIENCE = 50_000  # looks for work before a thread falls asleep, some 1.5 ms; and for one to wake up
+HEAD = 6  # words at the start of a program
 POLITE = 5_000  # looks, some 0.15 ms, before the core is offered to others
 
 
@@ -225,8 +226,9 @@ def _yield() -> int:
 
 @cache
 def size() -> int:
-    """The threads of a team: as many as the BLAS may use, which is what a user sets a limit for."""
-    return min(MOST, cores(), blas.threads() or MOST)
+    """The threads of a team: as many as the process has cores and the BLAS may use, which is what users limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST, cores, blas.threads() or MOST)
 
 
 @cache
@@ -242,19 +244,21 @@ class Program:
     """A list of calls, each a compiled kernel and the words of its parts. Keeps alive what the addresses point to."""
 
     def __init__(self, calls: Sequence[tuple[Any, Sequence[Sequence[int]]]], owners: Sequence[Any]) -> None:
-        functions = np.array([kernel.address for kernel, _ in calls], np.int64)
-        parts = np.array([len(blocks) for _, blocks in calls], np.int64)
-        most = int(parts.max())
-        alone = parts == 1
-        fences = np.ones(len(calls), np.int64)  # between two calls of one part each there need not be one
-        fences[:-1] = ~(alone[:-1] & alone[1:])
-        blocks = np.zeros((len(calls), most, WORDS), np.int64)
-        for i, (_, words) in enumerate(calls):
-            blocks[i, : len(words), : len(words[0])] = words
-        arrays = functions, parts, fences, blocks
-        self._words = np.array([*(x.ctypes.data for x in arrays), len(calls), most], np.int64)
-        self._owners = [kernel for kernel, _ in calls], arrays, owners
-        self._run, self._address = (_together if most > 1 else _play), self._words.ctypes.data
+        self.parts = [len(blocks) for _, blocks in calls]
+        count, most = len(calls), max(self.parts)
+        # between two calls of one part each the threads need not meet
+        fences = [int(here > 1 or after > 1) for here, after in pairwise((*self.parts, most))]
+        words = [0] * HEAD + [kernel.address for kernel, _ in calls] + self.parts + fences
+        for _, blocks in calls:
+            for block in blocks:
+                words += block
+                words += [0] * (WORDS - len(block))
+            words += [0] * (WORDS * (most - len(blocks)))
+        self._words = np.array(words, np.int64)
+        at = self._words.ctypes.data
+        self._words[:HEAD] = (*(at + 8 * (HEAD + i * count) for i in range(4)), count, most)
+        self._owners = [kernel for kernel, _ in calls], owners
+        self._run, self._address = (_together if most > 1 else _play), at
 
     def __call__(self) -> None:
         self._run(self._address)

@@ -114,6 +114,18 @@ def test_where_all_passes_the_status_is_zero_and_the_file_is_named_by_the_device
         assert str(ROOT) not in text and sys.prefix not in text  # no place of this machine
 
 
+@pytest.mark.parametrize("status", ["failed", "timed out", "skipped"])
+def test_one_part_is_enough_for_a_status_that_is_not_zero(prove, monkeypatch, tmp_path, capsys, status):
+    parts = {
+        "failed": [part(prove, "good", "print(1)"), part(prove, "bad", "", judge=lambda output: (False, "no"))],
+        "timed out": [part(prove, "good", "print(1)"), part(prove, "slow", "import time; time.sleep(60)", limit=1)],
+        "skipped": [part(prove, "absent", "", missing="it is not there")],  # what nobody ran proves nothing
+    }
+    found, _, result, _ = ran(prove, monkeypatch, tmp_path, capsys, parts[status])
+    assert found == 1
+    assert result["parts"][-1]["status"] == status
+
+
 def test_the_time_for_all_of_it_is_kept(prove, monkeypatch, tmp_path, capsys):
     parts = [part(prove, "long", "import time; time.sleep(60)"), part(prove, "next", "print(1)")]
     _, _, result, _ = ran(prove, monkeypatch, tmp_path, capsys, parts, "--seconds", "2.5")

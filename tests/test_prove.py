@@ -106,7 +106,8 @@ def test_one_part_that_fails_crashes_or_hangs_does_not_stop_the_rest(prove, monk
 
 
 def test_where_all_passes_the_status_is_zero_and_the_file_is_named_by_the_device(prove, monkeypatch, tmp_path, capsys):
-    status, _, result, log = ran(prove, monkeypatch, tmp_path, capsys, [part(prove, "good", "print(1)")], "--quick")
+    good = part(prove, "good", f"print({str(ROOT)!r}, {sys.executable!r})")
+    status, _, result, log = ran(prove, monkeypatch, tmp_path, capsys, [good], "--quick")
     assert status == 0
     assert result["quick"] is True and result["reason"] is None
     assert next((tmp_path / "out").glob("*.json")).name.startswith("proof-gpu-nvidia-pretended")

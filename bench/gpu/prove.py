@@ -211,8 +211,8 @@ def run(part: Part, log, seconds: float, folder: Path) -> Outcome:
         with contextlib.suppress(ProcessLookupError):  # what it started ends with it, in either case
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    text = own.read_text(errors="replace")
-    log.write(public(text))
+    text = public(own.read_text(errors="replace"))
+    log.write(text)
     took = time.monotonic() - started
     if status is None:
         return Outcome(part.name, "timed out", took, f"ended after {limit:.0f} s")

@@ -6,7 +6,10 @@ GRID = {
     "C": {True: (10, 1000), False: (10, 100, 1000, 32_000)},
     "samples": {True: (128, 4096), False: (128, 1024, 10_000, 1_000_000)},
     "size": {True: (2_200_000,), False: (20_000, 2_200_000, 14_700_000)},
-    "activation": {True: ("relu", "gelu"), False: ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu")},
+    "activation": {
+        True: ("relu", "gelu", "a user's swish"),
+        False: ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "a user's swish"),
+    },
     "dtype": {True: ("float32", "float64"), False: ("float32", "float64")},
 }
 LONG = {True: {"max_time": 0.03, "min_rounds": 3}, False: {"max_time": 0.3, "min_rounds": 5}}

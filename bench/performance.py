@@ -54,12 +54,30 @@ def steps(peers: dict | None, suite: dict | None) -> str:
     if not peers or "steps" not in peers:
         return MISSING
     names = list(dict.fromkeys(name for result in peers["steps"] for name in result["ms"]))
-    names = [name for name in names if "products" not in name]
+    names = [name for name in names if "," not in name]
     rows = [
         [result["net"], *(median(result["ms"][name]) if name in result["ms"] else None for name in names)]
         for result in peers["steps"]
     ]
     return table(["net, ms a step", *names], rows)
+
+
+def steps_from_numpy(peers: dict | None, suite: dict | None) -> str:
+    """Milliseconds a step from a batch in NumPy to the loss on the host."""
+    if not peers or not any("from_numpy" in result for result in peers.get("steps", [])):
+        return MISSING
+    end = ", NumPy batch in, loss out"
+    names = list(dict.fromkeys(name for result in peers["steps"] for name in result["ms"] if name.endswith(end)))
+    rows = [
+        [
+            result["net"],
+            *(median(result["ms"][name]) if name in result["ms"] else None for name in names),
+            result["from_numpy"]["ratio"][0] if result["from_numpy"] else None,
+        ]
+        for result in peers["steps"]
+    ]
+    head = ["net, ms a step", *(name.removesuffix(end) for name in names), "deepxp over the fastest peer"]
+    return table(head, rows)
 
 
 def products(peers: dict | None, suite: dict | None) -> str:
@@ -177,8 +195,9 @@ def figures(peers: dict | None, suite: dict | None) -> str:
 
 
 BLOCKS = {
-    "made-on": made_on, "promises": promises, "left-out": left_out, "steps": steps, "products": products,
-    "softmax": softmax, "others": others, "memory": memory, "kernels": kernels, "figures": figures,
+    "made-on": made_on, "promises": promises, "left-out": left_out, "steps": steps,
+    "steps-from-numpy": steps_from_numpy, "products": products, "softmax": softmax, "others": others,
+    "memory": memory, "kernels": kernels, "figures": figures,
 }  # fmt: skip
 
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from deepxp.ops.updates import update
-from deepxp.optimizers import OPTIMIZERS
+from deepxp.optimizers import OPTIMIZERS as DEEPXPS
+from own import OPTIMIZERS as OWN
+
+OPTIMIZERS = DEEPXPS | OWN
 
 
 @pytest.mark.parametrize("rule", OPTIMIZERS)

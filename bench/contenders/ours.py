@@ -30,7 +30,11 @@ def step(threads, engine, data, device):
     batches = [(xp.asarray(X).T, y) for X, y in zip(start.X, start.y, strict=True)]
     wait = lambda last: xp.synchronize()  # noqa: E731
     products = xp.record(products_of(net, train))
-    return {"step": Case(train, batches, wait), "products": Case(products, wait=wait)}
+    return {
+        "step": Case(train, batches, wait),
+        "read": Case(lambda X, y: float(train(X, y)), batches),
+        "products": Case(products, wait=wait),
+    }
 
 
 def products_of(net, train):

@@ -10,6 +10,8 @@ from sections.targets import FASTEST_PEER, GPU, NUMPY_ALONE, OWN_PRODUCTS, row
 CPU = ("deepxp", "deepxp (NumPy alone)", "PyTorch eager", "torch.compile", "JAX jit", "scikit-learn", "thinc")
 ON_GPU = ("deepxp (GPU)", "PyTorch eager", "torch.compile", "JAX jit")
 CHECKED_STEPS = 5
+FROM_NUMPY = "NumPy batch in, loss out"
+READING = ("deepxp", "deepxp (GPU)", "PyTorch eager", "torch.compile", "JAX jit")
 
 
 def run(setting: Setting) -> tuple[list[dict], list[dict]]:
@@ -36,6 +38,7 @@ def of_net(setting: Setting, net: Net) -> dict:
         entries = [Entry(name, contender) for name, contender in built.items()]
         with_products = [name for name in ("deepxp", "deepxp (GPU)", "PyTorch eager") if name in built]
         entries += [Entry(f"{name}, products alone", built[name], "products") for name in with_products]
+        entries += [Entry(f"{name}, {FROM_NUMPY}", built[name], "read") for name in READING if name in built]
         times = setting.turns(net.name, entries)
     for label, time in times.items():
         print(f"    {label:32} {time.median * 1e3:10.4f} ms", flush=True)
@@ -47,7 +50,18 @@ def of_net(setting: Setting, net: Net) -> dict:
         "losses": losses,
         "ms": {label: [1e3 * t for t in time.rounds] for label, time in times.items()},
         "over_peer": ratios(times, [name for name in names if not name.startswith("deepxp")]),
+        "from_numpy": from_numpy(times),
     }
+
+
+def from_numpy(times: dict) -> dict[str, object]:
+    """The same where every batch comes from NumPy and the host reads every loss: deepxp over the fastest peer."""
+    ours = next((times[key] for key in (f"{name}, {FROM_NUMPY}" for name in READING[:2]) if key in times), None)
+    peers = {name: times[f"{name}, {FROM_NUMPY}"] for name in READING[2:] if f"{name}, {FROM_NUMPY}" in times}
+    if ours is None or not peers:
+        return {}
+    fastest = min(peers, key=lambda name: peers[name].median)
+    return {"fastest": fastest, "ratio": ours.over(peers[fastest])}
 
 
 def checked(setting: Setting, where: str, built: dict) -> dict[str, list[float]]:
@@ -73,7 +87,7 @@ def ratios(times: dict, peers: list[str]) -> dict[str, object]:
     fastest = min(running, key=lambda name: times[name].median)
     found: dict[str, object] = {"fastest": fastest}
     for label in times:
-        if label.startswith("deepxp") and "products" not in label:
+        if label.startswith("deepxp") and "," not in label:
             found[label] = {name: times[label].over(times[name]) for name in running}
             if f"{label}, products alone" in times:
                 found[label]["products alone"] = times[label].over(times[f"{label}, products alone"])
@@ -94,6 +108,9 @@ def rows_of(result: dict, device: str) -> list[dict]:
         return rows
     if net in FASTEST_PEER:
         rows.append(row(f"step {net}", fastest, found[ours][fastest], *FASTEST_PEER[net]))
+    if result["from_numpy"]:
+        against, ratio = result["from_numpy"]["fastest"], result["from_numpy"]["ratio"]
+        rows.append(row(f"step {net}, {FROM_NUMPY}", against, ratio, None, None))
     if net in OWN_PRODUCTS and "products alone" in found[ours]:
         rows.append(row(f"step {net}", "its products alone", found[ours]["products alone"], *OWN_PRODUCTS[net]))
     if net in NUMPY_ALONE and "deepxp (NumPy alone)" in found:

@@ -14,7 +14,10 @@ def test_step(timed, engine, rng, what, n, m, dtype):
     train = dx.TrainingStep(net, dx.Adam(lr=1e-6), batch_size=m)
     X = engine.backend.asarray(rng.standard_normal((m, n)), dtype).T
     y = rng.integers(0, 10, m)
-    step, products = (lambda: train(X, y)), engine.backend.record(products_of(net, train))
+    step, products = (
+        (lambda: train(X, y)),
+        engine.backend.record(products_of(net, train), train.workspace(m, labels=True).X),
+    )
     timed(
         step if what == "step" else products,
         table=f"{what} of n-n-n-10, n = {n}, m = {m}, {dtype}",

@@ -78,11 +78,20 @@ class Backend:
         """Bytes that the device could still give; None where nobody counts them."""
         return None
 
-    def record(self, step: "Callable[[Backend], None]") -> Callable[[], None]:
+    def record(self, step: "Callable[[Backend], None]", X: Array) -> Callable[..., None]:
         """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the
-        step itself, on this backend."""
+        step itself, on this backend. X is memory that it only reads: what is returned may be given another table of
+        that shape and precision, on this device."""
         recorder = getattr(self.kernels, "record", None)
-        return partial(step, self) if recorder is None else recorder(self, step)
+        if recorder is not None:
+            return recorder(self, step, X)  # type: ignore[no-any-return]
+
+        def run(table: Array | None = None) -> None:
+            if table is not None:
+                X[...] = table
+            step(self)
+
+        return run
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was asked to."""

@@ -213,6 +213,10 @@ class Network:
         if scale is not None:
             scale(X)
 
+    def takes(self, rows: Array) -> bool:
+        """May the first layer read these rows (m, n[0]) as they are: here, in its precision, and not to be scaled?"""
+        return not self._scaling and self.backend.owns(rows) and rows.dtype == self.theta.dtype
+
     def fillable(self, rows: Array) -> tuple[Array, Callable[[Array], None] | None]:
         """Rows that may be narrowed to the network's precision, and how they are scaled after that, if they still are.
 

@@ -27,6 +27,8 @@ from deepxp.optimizers import Adam, Constant, Optimizer
 from deepxp.recursions import backward, class_column, evaluate_loss, forward
 from deepxp.workspace import Memory, Workspace
 
+MANY = 2**16  # bytes of a batch from which on it is read where it is, and not copied first
+
 
 class TrainingStep:
     """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
@@ -67,7 +69,7 @@ class TrainingStep:
         self._rates, self._live_rates = [sent for sent, _ in numbers], [read for _, read in numbers]
         self._counter, self._live_counter = net.backend.numbers(2, "uint64")
         self._key, self._drops = net.backend.asarray(rng.dropout_stream(net.seed, 0, 0)[0]), any(net.keep)
-        self._recorded: dict[tuple[int, bool, bool], Callable[[], None]] = {}
+        self._recorded: dict[tuple[int, bool, bool], Callable[..., None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
         self._classes = class_column(net, labels=True)
@@ -86,10 +88,12 @@ class TrainingStep:
         w = sample_weights(rows, table.shape[0], sample_weight)
         with net.backend.active():
             work = self.workspace(table.shape[0], labels=labels)
-            net.fill(work.X, table)
             net.backend.write(work.Y, rows)
             if w is not None:
                 net.backend.write(work.w, w)
+            if table.nbytes >= MANY and net.takes(table):
+                return self.run(work, labels=labels, weighted=w is not None, X=table)
+            net.fill(work.X, table)
             return self.run(work, labels=labels, weighted=w is not None)
 
     def workspace(self, m: int, *, labels: bool) -> Workspace:
@@ -104,8 +108,11 @@ class TrainingStep:
                 work = self._workspaces[m, labels] = self._memory[labels].workspace(m)
         return work
 
-    def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
-        """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`."""
+    def run(self, work: Workspace, *, labels: bool, weighted: bool = False, X: Array | None = None) -> Array:
+        """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`.
+
+        A table X that the network takes as it is may be given instead of being written into `work.X`.
+        """
         if self._drops:
             self._counter[:] = self.index, self.epoch
         self.t, self.index = self.t + 1, self.index + 1
@@ -114,9 +121,9 @@ class TrainingStep:
             live[:] = rates[: len(live)]
         recorded = self._recorded.get((work.m, labels, weighted))
         if recorded is None:
-            recorded = self.net.backend.record(partial(self._step, work, labels, weighted))
+            recorded = self.net.backend.record(partial(self._step, work, labels, weighted), work.X)
             self._recorded[work.m, labels, weighted] = recorded
-        recorded()
+        recorded(X)
         return self.net.backend.copied(work.J)
 
     def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:

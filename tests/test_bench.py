@@ -355,7 +355,7 @@ def test_what_is_timed_on_a_gpu_runs_on_the_double(monkeypatch, tmp_path):
         ours.adam(1, "gpu", 1000, "gpu"),
     ]
     assert [sorted(cases) for cases in tasks] == [
-        ["products", "step"],
+        ["products", "read", "step"],
         ["copy", "fill", "loss", "softmax"],
         ["adam", "copy"],
     ]

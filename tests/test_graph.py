@@ -14,15 +14,25 @@ from numpy.testing import assert_array_equal
 import deepxp as dx
 from deepxp.backend import CupyBackend
 from deepxp.kernels import graph, streams
+from deepxp.training import MANY
 
 STEPS = graph.WARM_UP + 3
+
+
+def plainly(backend, step, X):
+    def run(table=None):
+        if table is not None:
+            X[...] = table
+        step(backend)
+
+    return run
 
 
 class Plain:
     """The kernels, without the recording."""
 
     def __init__(self, kernels):
-        self._kernels, self.record = kernels, lambda backend, step: lambda: step(backend)
+        self._kernels, self.record = kernels, plainly
 
     def __getattr__(self, name):
         return getattr(self._kernels, name)
@@ -116,6 +126,20 @@ def test_the_memory_of_a_graph_stays_while_the_graph_does(machine):
     gc.collect()
     with pytest.raises(RuntimeError, match="memory that was given back"):
         step(*batches(1)[0])
+
+
+def test_a_table_of_the_device_is_read_wherever_it_is(machine):
+    """Large tables are handed in as they are; the graph knows one place."""
+    gpu, results = dx.backend("gpu"), []
+    for as_it_is in (False, True):
+        net = dx.Network((400, 5, 3), backend=gpu, seed=1)
+        step, random = dx.TrainingStep(net, dx.Adam(1e-2), 50), np.random.default_rng(0)
+        for _ in range(STEPS):
+            table = gpu.asarray(random.standard_normal((50, 400)), "float32")
+            assert net.takes(table) and table.nbytes >= MANY
+            step(table.T if as_it_is else dx.asnumpy(table).T, random.integers(0, 3, 50))
+        results.append(net.theta.get())
+    assert_array_equal(*results)
 
 
 # where it cannot be recorded

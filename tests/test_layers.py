@@ -64,7 +64,7 @@ OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 # fast, and what stands around it, are rooms that a reader enters only for their own sake.
 AROUND = {"benchmark", "cli", "data", "devices", "safetensors", "toml"}
 MOST_CODE_LINES = 2200
-MOST_CODE_LINES_OF_KERNELS = 2000  # of which 600 write, launch, multiply, record and send for a GPU
+MOST_CODE_LINES_OF_KERNELS = 2050  # of which 650 write, launch, multiply, record and send for a GPU
 MOST_CODE_LINES_AROUND = 4200
 MOST_LINES_IN_A_FILE = 350  # everything counted
 

@@ -13,7 +13,7 @@ from deepxp.backend import Backend
 from deepxp.kernels import blas
 from deepxp.kernels import numba as kernels
 from deepxp.kernels.team import Program
-from deepxp.ops.activations import ACTIVATIONS
+from deepxp.ops.activations import ACTIVATIONS, Activation
 
 REFERENCE = Backend("reference", np)
 COMPILED = Backend("cpu", np, kernels)
@@ -77,7 +77,7 @@ def test_what_has_no_native_form_is_called_in_its_place(options):
 def test_a_plain_step_is_one_program():
     _, _, step = trained(COMPILED, dx.Adam(), dtype="float32")
     (recorded,) = step._recorded.values()
-    parts = recorded.__closure__[0].cell_contents
+    parts = recorded.parts
     assert [type(part) for part in parts[1:]] == [Program], "the step fell apart"
 
 
@@ -118,3 +118,35 @@ def test_a_label_out_of_range_makes_the_loss_nan_and_touches_no_memory():
     for label in (-1, 4, 10**9):
         work.Y[...] = [0, 1, 2, 3, label]
         assert np.isnan(step.run(work, labels=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.2}, {"hidden": "softsign-of-columns"}], ids=str)
+def test_a_large_batch_is_read_where_it_is_and_counts_as_if_it_had_been_copied(options, monkeypatch):
+    m, n = 80, 300
+    if "hidden" in options:  # not elementwise: called from Python, so the batch has to be copied
+
+        def forward(xp, Z):
+            return Z / (1.0 + xp.sum(xp.abs(Z), axis=0, keepdims=True))
+
+        def backward(xp, dA, Z):
+            return dA / (1.0 + xp.sum(xp.abs(Z), axis=0, keepdims=True))  # no derivative, but a function of dA and Z
+
+        options = {"hidden": Activation("softsign-of-columns", forward, backward, elementwise=False)}
+    rng = np.random.default_rng(0)
+    batches = [(rng.standard_normal((k, n), dtype=np.float32).T, rng.integers(0, 3, k)) for k in (m, m, 70, m, 5, m)]
+    batches[1][0].flags.writeable = False
+    found = []
+    for many in (0, 10**9):
+        monkeypatch.setattr("deepxp.training.MANY", many)
+        net = dx.Network((n, 12, 3), backend=COMPILED, seed=3, **options)
+        step = dx.TrainingStep(net, dx.Adam(), m)
+        kept = [X.copy() for X, _ in batches]
+        losses = [float(step(X, y)) for X, y in batches]
+        work = step.workspace(m, labels=True)
+        work.X[...], work.Y[...] = batches[0][0].T, batches[0][1]
+        losses.append(float(step.run(work, labels=True)))  # reads the workspace again
+        found.append((losses, net.theta))
+        for (X, _), before in zip(batches, kept, strict=True):
+            assert_array_equal(X, before)
+    assert_array_equal(found[0][0], found[1][0])
+    assert_array_equal(found[0][1], found[1][1])

@@ -29,7 +29,7 @@ def step(threads, engine, data, device):
     train = dx.TrainingStep(net, dx.Adam(lr=start.lr), batch_size=start.X.shape[1])
     batches = [(xp.asarray(X).T, y) for X, y in zip(start.X, start.y, strict=True)]
     wait = lambda last: xp.synchronize()  # noqa: E731
-    products = xp.record(products_of(net, train))
+    products = xp.record(products_of(net, train), train.workspace(train.batch_size, labels=True).X)
     return {
         "step": Case(train, batches, wait),
         "read": Case(lambda X, y: float(train(X, y)), batches),

@@ -9,29 +9,34 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from deepxp.ops.typing import Array
+
 WARM_UP = 3  # steps before the recording: kernels compile, the pool fills, cuBLAS settles on its algorithms
 
 
-def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
-    """The step over static memory, ready to be run again and again.
+def record(backend: Any, step: Callable[[Any], None], X: Array) -> "Recorded":
+    """The step over static memory, ready to be run again and again. X is the part of it that the step only reads.
 
     The first runs are plain, then one is recorded. Where that fails the step stays plain, and a warning says why.
     """
-    return Recorded(backend, step)
+    return Recorded(backend, step, X)
 
 
 class Recorded:
-    """A step that is run by calling it. `graph` is what is replayed, or None as long as there is none."""
+    """A step that is run by calling it. `graph` is what is replayed, or None as long as there is none; it reads X where
+    X is, so another table is copied there first."""
 
-    def __init__(self, backend: Any, step: Callable[[Any], None]) -> None:
-        self._backend, self._step = backend, step
+    def __init__(self, backend: Any, step: Callable[[Any], None], X: Array) -> None:
+        self._backend, self._step, self._X = backend, step, X
         self._cuda = backend.xp.cuda
         self._pool = self._cuda.MemoryPool()  # goes with the graph, whose kernels write into its memory
         self._runs = 0
         self.graph: Any = None
 
-    def __call__(self) -> None:
+    def __call__(self, table: Array | None = None) -> None:
         with self._backend.active():
+            if table is not None:
+                self._X[...] = table
             if self._runs == WARM_UP:
                 self._capture()
             self._runs += 1

@@ -26,9 +26,9 @@ STORED = 2**21  # numbers of a softmax whose exponentials stay in the cache from
 NUMBERS, PRODUCTS = 8_000, 60_000  # of a part, in an elementwise loop and multiplied in a product: some 2 us of work
 
 
-def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
-    """The step over static memory, ready to be run again and again by calling what is returned."""
-    recorder = Recorder(backend)
+def record(backend: Any, step: Callable[[Any], None], X: Array) -> "Recording":
+    """The step over static memory, ready to be run again and again. X is the part of it that the step only reads."""
+    recorder = Recorder(backend, X)
     step(recorder)
     return recorder.finished()
 
@@ -45,8 +45,9 @@ def once(op: str, *arguments: Any) -> bool:
 class Recorder:
     """`recorder[op](...)` writes the operation down. Its arrays must stay where they are."""
 
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
+    def __init__(self, backend: Any, X: Any = None) -> None:
+        self._backend, self._X = backend, X
+        self._movable = X is not None
         self._calls: list[tuple[Kernel, list[list[int]]]] = []
         self._owners: list[Any] = []
         self._before: list[Callable[[], None]] = []
@@ -60,6 +61,8 @@ class Recorder:
         if written is None or not written(self, *arguments):
             self._close()
             self._parts.append(partial(self._backend[op], *arguments))
+            arrays = [x for x in arguments if isinstance(x, np.ndarray)]
+            self._movable = self._movable and not any(np.may_share_memory(x, self._X) for x in arrays)
 
     def add(self, kernel: Kernel, *parts: Sequence[Any]) -> bool:
         """Write down a native call: the words of each of its parts, in which arrays stand for their addresses."""
@@ -78,16 +81,35 @@ class Recorder:
             self._parts.append(Program(self._calls, self._owners))
             self._calls, self._owners = [], []
 
-    def finished(self) -> Callable[[], None]:
-        """The recording as one function."""
+    def finished(self) -> "Recording":
+        """The recording, to be called."""
         self._close()
-        parts = (*self._before, *self._parts)
+        return Recording((*self._before, *self._parts), self._X, movable=self._movable)
 
-        def run() -> None:
-            for part in parts:
-                part()
 
-        return run
+class Recording:
+    """What was recorded, as a function. Programs can be made to read another table than X; what is called from Python
+    cannot, and then the table is copied to where X is."""
+
+    def __init__(self, parts: Sequence[Callable[[], None]], X: Array, *, movable: bool) -> None:
+        self.parts, self._X = parts, X
+        self._programs: list[Program] = []
+        if movable:
+            self._own = self._at = X.ctypes.data
+            self._programs = [part for part in parts if isinstance(part, Program) and part.reads(self._own, X.nbytes)]
+
+    def __call__(self, table: Array | None = None) -> None:
+        """Run it on X, or on another table of its shape."""
+        if self._programs:
+            at = self._own if table is None else table.ctypes.data
+            if at != self._at:
+                for program in self._programs:
+                    program.move(at)
+                self._at = at
+        elif table is not None:
+            np.copyto(self._X, table)
+        for part in self.parts:
+            part()
 
 
 def _pieces(length: int, numbers: int, least: int, unit: int = 1) -> list[tuple[int, int]]:

@@ -245,7 +245,7 @@ class Program:
 
     def __init__(self, calls: Sequence[tuple[Any, Sequence[Sequence[int]]]], owners: Sequence[Any]) -> None:
         self.parts = [len(blocks) for _, blocks in calls]
-        count, most = len(calls), max(self.parts)
+        count, most = self._count, most = len(calls), max(self.parts)
         # between two calls of one part each the threads need not meet
         fences = [int(here > 1 or after > 1) for here, after in pairwise((*self.parts, most))]
         words = [0] * HEAD + [kernel.address for kernel, _ in calls] + self.parts + fences
@@ -262,6 +262,17 @@ class Program:
 
     def __call__(self) -> None:
         self._run(self._address)
+
+    def reads(self, address: int, size: int) -> bool:
+        """Does any word point into that memory? It is what `move` moves."""
+        words = self._words[HEAD + 3 * self._count :]
+        self._moving = np.flatnonzero((words >= address) & (words < address + size)) + HEAD + 3 * self._count
+        self._offsets = self._words[self._moving] - address
+        return bool(self._moving.size)
+
+    def move(self, address: int) -> None:
+        """Those words point there now."""
+        self._words[self._moving] = self._offsets + address
 
 
 def _together(program: int) -> None:

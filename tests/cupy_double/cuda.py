@@ -176,7 +176,7 @@ class Event:
         return all(map(state.now.order.host.knows, self._clock.items()))
 
     def synchronize(self):
-        state.now.counters.host_waits += 1
+        state.now.counters.host_waits += not self.done  # to wait for what is known to be done is none
         for stream in self._waiting:
             stream._flush()
         state.now.order.host.learn(self._clock)

@@ -58,7 +58,11 @@ class Backend:
 
     def write(self, out: Array, x: Any) -> None:
         """Copy a host or device array into memory of this device, in out's precision."""
-        out[...] = self.asarray(x)
+        out[...] = x if self.xp is np and isinstance(x, np.ndarray) else self.asarray(x)
+
+    def copied(self, J: Array) -> Array:
+        """A number of this device in memory of its own."""
+        return J[()] if self.xp is np else J + 0.0
 
     def record(self, step: "Callable[[Backend], None]") -> Callable[[], None]:
         """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the

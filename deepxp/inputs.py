@@ -20,7 +20,8 @@ def samples(X: Any, n: int) -> Array:
 
     Raises ShapeError for anything but n rows, and DataError for what is not a number.
     """
-    X = X if is_array(X) else np.asarray(X)
+    if not isinstance(X, np.ndarray) and not is_array(X):
+        X = np.asarray(X)
     if X.ndim != 2:
         raise ShapeError(
             f"X must have shape ({n}, m), a column for each sample, got {tuple(X.shape)}"
@@ -54,12 +55,14 @@ def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
     y may be labels (m,), one number a sample (m,) where n[L] = 1, or columns (n[L], m). Labels out of range, numbers
     outside [0, 1] where a probability is due, columns that do not sum to 1 and NaN raise DataError naming the sample.
     """
-    y = asnumpy(y) if is_array(y) else np.asarray(y)
+    if not isinstance(y, np.ndarray):
+        y = asnumpy(y) if is_array(y) else np.asarray(y)
     if y.dtype.kind not in "fiub":
         raise DataError(
             f"y must hold numbers, got dtype {y.dtype}; deepxp.data.encode_targets(y) turns names into labels 0..C-1"
         )
-    y = y.astype(y.dtype.newbyteorder("="), copy=False)
+    if not y.dtype.isnative:
+        y = y.astype(y.dtype.newbyteorder("="))
     if is_labels(loss, y):
         return _labels(y, outputs, m)
     if y.ndim == 1 and outputs == 1:
@@ -98,7 +101,7 @@ def _labels(y: Array, classes: int, m: int) -> Array:
             raise DataError(f"labels are whole numbers, got {y[sample]} for sample {sample + 1}")
     # as unsigned numbers negative labels are the greatest: one look at a training batch instead of two
     unsigned = y.view(f"u{y.itemsize}") if y.dtype.kind == "i" else y
-    if unsigned.max() >= classes or (y.dtype.kind == "f" and y.min() < 0):
+    if np.maximum.reduce(unsigned) >= classes or (y.dtype.kind == "f" and y.min() < 0):
         sample = int(np.argmax((y < 0) | (y >= classes)))
         raise DataError(
             f"labels must lie in 0..{classes - 1} for {classes} outputs, got {y[sample]} for sample {sample + 1}"

@@ -60,6 +60,7 @@ class TrainingStep:
             self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
         self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
         self._rates: list[list[float]] = [[0.0] * count for *_, count in self._updates]  # of this step, in place
+        self._drops = any(net.keep)
         self._recorded: dict[tuple[int, bool, bool], Callable[[], None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
@@ -89,29 +90,34 @@ class TrainingStep:
         """The arrays of a batch of m samples: fill X (`net.fill`), Y and w, then `run`. The same arrays every time."""
         if m > self.batch_size:
             raise ShapeError(f"this step was made for batches of at most {self.batch_size} samples, got {m}")
-        if (m, labels) not in self._workspaces:
+        work = self._workspaces.get((m, labels))
+        if work is None:
             if labels not in self._memory:
                 self._memory[labels] = self.net.memory(self.batch_size, labels=labels)
             with self.net.backend.active():
-                self._workspaces[m, labels] = self._memory[labels].workspace(m)
-        return self._workspaces[m, labels]
+                work = self._workspaces[m, labels] = self._memory[labels].workspace(m)
+        return work
 
     def run(self, work: Workspace, *, labels: bool, weighted: bool = False) -> Array:
         """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`."""
+        if self._drops:
+            self._draw(work)
+        self.t, self.index = self.t + 1, self.index + 1
+        rates = self.optimizer.rates(self.lr, self.t)
+        for live in self._rates:
+            live[:] = rates[: len(live)]
+        recorded = self._recorded.get((work.m, labels, weighted))
+        if recorded is None:
+            recorded = self.net.backend.record(partial(self._step, work, labels, weighted))
+            self._recorded[work.m, labels, weighted] = recorded
+        recorded()
+        return self.net.backend.copied(work.J)
+
+    def _draw(self, work: Workspace) -> None:
         for l, bits in enumerate(work.bits):
             if bits is not None:
                 host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
                 self.net.backend.write(bits, host)
-        self.t, self.index = self.t + 1, self.index + 1
-        rates = self.optimizer.rates(self.lr, self.t)
-        for live, (*_, count) in zip(self._rates, self._updates, strict=True):
-            live[:] = rates[:count]
-        key = (work.m, labels, weighted)
-        if key not in self._recorded:
-            step = partial(self._step, work, labels, weighted)
-            self._recorded[key] = self.net.backend.record(step)
-        self._recorded[key]()
-        return work.J + 0.0
 
     def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
         net, gradient, l2 = self.net.on(backend), self.gradient, self._l2

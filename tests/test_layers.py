@@ -60,10 +60,11 @@ OPS_MAY_IMPORT = {"__future__", "collections.abc", "dataclasses", "typing"}
 # Importing deepxp must not import these: they are optional, slow to import, or both.
 OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 
-# Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; around it are
-# rooms that a reader enters only for their own sake.
+# Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; what makes it
+# fast, and what stands around it, are rooms that a reader enters only for their own sake.
 AROUND = {"benchmark", "cli", "data", "devices", "safetensors", "toml"}
-MOST_CODE_LINES = 3450  # of which 300 write and launch the CUDA kernels
+MOST_CODE_LINES = 2200
+MOST_CODE_LINES_OF_KERNELS = 2000  # of which 600 write, launch, multiply, record and send for a GPU
 MOST_CODE_LINES_AROUND = 4200
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
@@ -222,7 +223,12 @@ def test_importing_deepxp_leaves_the_optional_packages_alone(tmp_path):
 def test_what_trains_a_network_can_be_read_in_an_hour():
     lines = {name: code_lines(path.read_text(encoding="utf-8")) for name, path in modules(PACKAGE).items()}
     around = {name: n for name, n in lines.items() if room(name) in AROUND}
-    assert sum(lines.values()) - sum(around.values()) <= MOST_CODE_LINES, lines
+    kernels = {name: n for name, n in lines.items() if room(name) == "kernels"}
+    print(
+        sum(lines.values()) - sum(around.values()) - sum(kernels.values()), sum(around.values()), sum(kernels.values())
+    )
+    assert sum(lines.values()) - sum(around.values()) - sum(kernels.values()) <= MOST_CODE_LINES, lines
+    assert sum(kernels.values()) <= MOST_CODE_LINES_OF_KERNELS, kernels
     assert sum(around.values()) <= MOST_CODE_LINES_AROUND, around
 
 

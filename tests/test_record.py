@@ -10,8 +10,9 @@ pytest.importorskip("numba", reason="Numba is not installed: the compiled kernel
 
 import deepxp as dx
 from deepxp.backend import Backend
-from deepxp.kernels import blas, native
+from deepxp.kernels import blas
 from deepxp.kernels import numba as kernels
+from deepxp.kernels.team import Program
 from deepxp.ops.activations import ACTIVATIONS
 
 REFERENCE = Backend("reference", np)
@@ -72,12 +73,12 @@ def test_what_has_no_native_form_is_called_in_its_place(options):
     assert_allclose(net.theta, reference.theta, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.skipif(blas.address("float32") is None, reason="NumPy was built without its own OpenBLAS here")
+@pytest.mark.skipif(not blas.product("float32"), reason="NumPy was built without its own OpenBLAS here")
 def test_a_plain_step_is_one_program():
     _, _, step = trained(COMPILED, dx.Adam(), dtype="float32")
     (recorded,) = step._recorded.values()
     parts = recorded.__closure__[0].cell_contents
-    assert [type(part) for part in parts[1:]] == [native.Program], "the step fell apart"
+    assert [type(part) for part in parts[1:]] == [Program], "the step fell apart"
 
 
 def test_a_smaller_batch_has_a_recording_of_its_own_and_the_learning_rate_is_read_at_every_step():

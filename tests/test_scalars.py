@@ -89,3 +89,16 @@ def test_a_loop_in_float32_is_vectorised_and_makes_no_float64(name):
     text = next(iter(loop.inspect_llvm().values()))
     assert "x float>" in text, "no vectors of float32"
     assert "fpext float" not in text, "arithmetic in float64"
+
+
+@pytest.mark.parametrize(("dtype", "reach"), [("float32", 87.3), ("float64", 708.0)])
+def test_the_exponential_of_falling_numbers_is_exp_and_ends_in_zero(dtype, reach):
+    x = np.concatenate([-np.linspace(0, reach, 100_001), -np.exp(-np.linspace(0, 60, 10_001))]).astype(dtype)
+    y = np.empty_like(x)
+    looped("exp_falling", dtype)(x, y)
+    exact = np.exp(x.astype(np.longdouble))
+    assert float(np.abs(y / exact - 1).max()) < 3 * np.finfo(dtype).eps
+    x = np.array([0.0, -0.0, -np.inf, np.nan, -710.0, -1e30], dtype)
+    y = np.empty_like(x)
+    looped("exp_falling", dtype)(x, y)
+    assert_array_equal(y, [1, 1, 0, np.nan, 0, 0])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepxp.devices import Device, cupy_wheels
-from deepxp.kernels.threads import count
+from deepxp.kernels.team import size
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -29,7 +29,7 @@ def describe(devices: tuple[Device, ...]) -> dict[str, Any]:
         "numpy": np.__version__,
         "blas": name,
         "blas_threads": threads,
-        "kernel_threads": count(),
+        "kernel_threads": size(),
         "numba": _version("numba"),
         "cupy": next((_version(wheel) for wheel in cupy_wheels()), None),
     }

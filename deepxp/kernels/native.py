@@ -4,18 +4,17 @@ A word is an address, a size, or the bits of a float64. A program runs with one 
 interpreter's lock; it is what a CUDA graph is on the other device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from deepxp.kernels.blas import ROW_MAJOR
 from deepxp.kernels.compile import cached
-from deepxp.ops.typing import Array
 
 WORDS = 16  # of a block
 WORD = ir.IntType(64)
@@ -80,26 +79,6 @@ def gemm(
         return context.get_dummy_value()
 
     return types.void(i, i, i, i, i, i, alpha, i, i, i, i, i, i), code
-
-
-@njit(types.void(types.int64[::1], types.int64[:, ::1]), nogil=True, cache=True)
-def _play(functions: Array, blocks: Array) -> None:
-    for i in range(functions.size):
-        call(functions[i], blocks.ctypes.data + i * WORDS * 8)
-
-
-class Program:
-    """A list of calls, each a compiled kernel's address and its block. Keeps alive what the addresses point to."""
-
-    def __init__(self, calls: Sequence[tuple[Any, Sequence[int]]], owners: Sequence[Any]) -> None:
-        self._functions = np.array([kernel.address for kernel, _ in calls], dtype=np.int64)
-        self._blocks = np.zeros((len(calls), WORDS), dtype=np.int64)
-        for i, (_, words) in enumerate(calls):
-            self._blocks[i, : len(words)] = words
-        self._owners = ([kernel for kernel, _ in calls], owners)
-
-    def __call__(self) -> None:
-        _play(self._functions, self._blocks)
 
 
 def bits(x: float) -> int:

@@ -1,10 +1,11 @@
 """The CPU with Numba: the operations on the compiled loops of `kernels.loops`, over several threads where it pays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from deepxp.kernels import loops
+from deepxp.kernels import columns, loops
+from deepxp.kernels.compile import precision
 from deepxp.kernels.numpy import (
     clip_by_norm,
     dropout_bits,
@@ -17,8 +18,7 @@ from deepxp.kernels.numpy import (
     weigh,
     weight_gradient,
 )
-from deepxp.kernels.record import record
-from deepxp.kernels.threads import split
+from deepxp.kernels.record import once, record
 from deepxp.ops.activations import Activation
 from deepxp.ops.typing import Array, Namespace
 from deepxp.ops.updates import Rule
@@ -47,18 +47,23 @@ __all__ = [
 ]
 
 
+LARGE = 150_000  # numbers, from which on the team is worth the 30 us that telling it takes
+
+
 def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> None:
     """The product into Z, then bias and activation in one pass."""
+    if Z.size > LARGE and once("dense_forward", W, b, A_prev, g, Z, A):
+        return
     np.matmul(W, A_prev, out=Z)
     if not g.elementwise:
         np.add(Z, b, out=Z)
         A[...] = g.forward(xp, Z)
         return
-    in_place, apart = loops.forward_loops(g.forward, Z.dtype.name)
+    in_place, apart = loops.forward_loops(g.forward, precision(Z))
     if A is Z:
-        split(lambda start, stop: in_place(Z, b, start, stop), Z.shape[0], Z.size)
+        in_place(Z, b, 0, Z.shape[0])
     else:
-        split(lambda start, stop: apart(Z, b, A, start, stop), Z.shape[0], Z.size)
+        apart(Z, b, A, 0, Z.shape[0])
 
 
 def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ: Array, db: Array) -> None:
@@ -70,33 +75,37 @@ def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ
         return
     if dZ is not dA:
         np.copyto(dZ, dA)
-    rows = loops.backward_loop(g.backward, dZ.dtype.name)
-    split(lambda start, stop: rows(dZ, kept, db, start, stop), dZ.shape[0], dZ.size)
+    if dZ.size <= LARGE or not once("activation_backward", g, dZ, kept, dZ, db):
+        loops.backward_loop(g.backward, precision(dZ))(dZ, kept, db, 0, dZ.shape[0])
 
 
 def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]) -> None:
     """The rule in one pass over theta, its gradient and its state."""
-    loop, real = loops.update_loop(rule, len(state), theta.dtype.name), theta.dtype.type
-    numbers = tuple([real(rate) for rate in rates])
-    vectors = (theta, g, *state)
-    split(lambda start, stop: loop(*[v[start:stop] for v in vectors], numbers), theta.size, theta.size, unit=16)
+    if theta.size > LARGE and once("update", rule, theta, g, state, rates):
+        return
+    loop, real = loops.update_loop(rule, len(state), precision(theta)), theta.dtype.type
+    loop(theta, g, *state, tuple([real(rate) for rate in rates]))
 
 
-def _columns(loop: Callable[..., None], Z: Array, *arrays: Array) -> None:
-    tile = loops.tile_of(*Z.shape)
-    split(lambda start, stop: loop(Z, *arrays, start, stop, *tile), Z.shape[1], 2 * Z.size, unit=16)
+def _softened(Z: Array, A: Array, *labelled: Array) -> None:
+    if Z.size > LARGE:
+        once("softmax_into", Z, A, *labelled)
+    else:
+        loop = columns.whole(precision(Z), labels=bool(labelled))
+        loop(Z, A, columns.width_of(Z.shape[0]), *labelled)
 
 
 def softmax(xp: Namespace, Z: Array) -> Array:
-    """Maximum, exponentials and their sum, division: three passes over a block that stays in the cache."""
+    """Maximum, exponentials and shares."""
+    Z = np.ascontiguousarray(Z)
     A = np.empty_like(Z)
-    _columns(loops.column_loops(Z.dtype.name)[0], Z, A)
+    _softened(Z, A)
     return A
 
 
 def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array) -> None:
     """The passes of softmax, with the loss between them and the label's 1 taken off at the end."""
-    _columns(loops.column_loops(Z.dtype.name)[1], Z, y, losses, dZ)
+    _softened(Z, dZ, y, losses)
 
 
 def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
@@ -104,23 +113,22 @@ def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: 
     np.subtract(Z, np.max(Z, axis=0), out=dZ)
     chosen = np.einsum("ij,ij->j", Y, dZ)
     total = np.log(np.sum(np.exp(dZ), axis=0))
-    _columns(loops.column_loops(Z.dtype.name)[0], Z, dZ)
+    _softened(Z, dZ)
     np.subtract(dZ, Y, out=dZ)
     np.subtract(total * np.sum(Y, axis=0), chosen, out=losses)
 
 
 def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
     """Loss and A - Y in one pass."""
-    loop = loops.logistic_loop(Z.dtype.name)
-    split(lambda start, stop: loop(Z, Y, losses, dZ, start, stop), Z.shape[1], 2 * Z.size, unit=16)
+    loops.logistic_loop(precision(Z))(Z, Y, losses, dZ, 0, Z.shape[1])
 
 
 def cost(xp: Namespace, losses: Array, J: Array) -> None:
     """The mean, summed in float64."""
-    J[...] = loops.mean_loop(losses.dtype.name)(losses)
+    J[...] = loops.mean_loop(precision(losses))(losses)
 
 
 def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None:
     """One pass."""
     real = A.dtype.type
-    loops.dropout_loop(A.dtype.name)(A.reshape(-1), bits.reshape(-1), keep, real(65536.0 / keep), out.reshape(-1))
+    loops.dropout_loop(precision(A))(A.reshape(-1), bits.reshape(-1), keep, real(65536.0 / keep), out.reshape(-1))

@@ -1,25 +1,29 @@
 """A training step recorded on the CPU: the recursion runs once and leaves a program of native calls behind.
 
 Recording is another way to look operations up. `Recorder[op]` writes down the call instead of making it; a network
-whose backend it is then writes down its whole step, in the order of the equations. What has no native form, or is long
-enough to be worth several threads, is written down as a call from Python.
+whose backend it is then writes down its whole step, in the order of the equations, each call cut into parts for the
+threads of a team where it is worth that. What has no native form is written down as a call from Python.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numba import carray
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from deepxp.kernels import blas, loops, native
-from deepxp.kernels.threads import LEAST
+from deepxp.kernels import blas, columns, loops, native
+from deepxp.kernels.compile import precision
+from deepxp.kernels.team import Program, size
 from deepxp.ops.activations import Activation
 from deepxp.ops.typing import Array
 from deepxp.ops.updates import Rule
 
 Kernel = Any
+STORED = 2**21  # numbers of a softmax whose exponentials stay in the cache from one pass to the next
+NUMBERS, PRODUCTS = 8_000, 60_000  # of a part, in an elementwise loop and multiplied in a product: some 2 us of work
 
 
 def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
@@ -29,12 +33,21 @@ def record(backend: Any, step: Callable[[Any], None]) -> Callable[[], None]:
     return recorder.finished()
 
 
+def once(op: str, *arguments: Any) -> bool:
+    """An operation by the team, now; False, and nothing done, where it has no native form for these arguments."""
+    recorder = Recorder(None)
+    if not NATIVE[op](recorder, *arguments):
+        return False
+    recorder.finished()()
+    return True
+
+
 class Recorder:
     """`recorder[op](...)` writes the operation down. Its arrays must stay where they are."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self._calls: list[tuple[Kernel, Sequence[int]]] = []
+        self._calls: list[tuple[Kernel, list[list[int]]]] = []
         self._owners: list[Any] = []
         self._before: list[Callable[[], None]] = []
         self._parts: list[Callable[[], None]] = []
@@ -48,10 +61,12 @@ class Recorder:
             self._close()
             self._parts.append(partial(self._backend[op], *arguments))
 
-    def add(self, kernel: Kernel, *words: Any) -> bool:
-        """Write down a native call; arrays stand for their addresses."""
-        self._owners += [x for x in words if isinstance(x, np.ndarray)]
-        self._calls.append((kernel, [x.ctypes.data if isinstance(x, np.ndarray) else int(x) for x in words]))
+    def add(self, kernel: Kernel, *parts: Sequence[Any]) -> bool:
+        """Write down a native call: the words of each of its parts, in which arrays stand for their addresses."""
+        arrays = {id(x): x for words in parts for x in words if isinstance(x, np.ndarray)}
+        addresses = {key: x.ctypes.data for key, x in arrays.items()}  # 1 us each
+        self._owners += arrays.values()
+        self._calls.append((kernel, [[addresses.get(id(x), x) for x in words] for words in parts]))
         return True
 
     def before(self, work: Callable[[], None]) -> None:
@@ -60,7 +75,7 @@ class Recorder:
 
     def _close(self) -> None:
         if self._calls:
-            self._parts.append(native.Program(self._calls, self._owners))
+            self._parts.append(Program(self._calls, self._owners))
             self._calls, self._owners = [], []
 
     def finished(self) -> Callable[[], None]:
@@ -75,32 +90,55 @@ class Recorder:
         return run
 
 
+def _pieces(length: int, numbers: int, least: int, unit: int = 1) -> list[tuple[int, int]]:
+    """range(length) in as many pieces, up to one a thread, as `numbers` are worth at `least` a piece; pieces start at
+    multiples of `unit`."""
+    count = max(1, min(size(), numbers // least, length // unit))
+    bounds = [length * i // count // unit * unit for i in range(count)] + [length]
+    return list(pairwise(bounds))
+
+
 def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 1.0) -> bool:
-    function = blas.address(out.dtype.name)
-    if function is None or not out.flags.c_contiguous:
+    function = blas.product(precision(out))
+    if not function or not out.flags.c_contiguous:
         return False
-    words: list[Any] = [function]
-    leading = []
+    form = []
     for X in (A, B):
         rows, columns = (stride // X.itemsize for stride in X.strides)
         if columns != 1 and rows != 1:
             return False
-        words.append(blas.PLAIN if columns == 1 else blas.TRANSPOSED)
-        leading.append(max(rows, X.shape[1]) if columns == 1 else max(columns, X.shape[0]))
-    words += [out.shape[0], out.shape[1], A.shape[1], native.bits(alpha)]
-    return recorder.add(_gemm(out.dtype.name), *words, A, leading[0], B, leading[1], out, out.shape[1])
+        plain = columns == 1
+        form.append((blas.PLAIN, max(rows, X.shape[1])) if plain else (blas.TRANSPOSED, max(columns, X.shape[0])))
+    (m, n), k = out.shape, A.shape[1]
+    rows, columns = [(0, m)], [(0, n)]  # the longer side is cut: less is packed twice
+    if m >= n:
+        rows = _pieces(m, m * n * k, PRODUCTS, 8)
+    else:
+        columns = _pieces(n, m * n * k, PRODUCTS, 8)
+    parts = [
+        (
+            function, form[0][0], form[1][0], i1 - i0, j1 - j0, k, native.bits(alpha),
+            A[i0:i1], form[0][1], B[:, j0:j1], form[1][1], out[i0:i1, j0:j1], n,
+        )
+        for i0, i1 in rows for j0, j1 in columns
+    ]  # fmt: skip
+    return recorder.add(_gemm(precision(out)), *parts)
 
 
 def _dense_forward(recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> bool:
-    if not g.elementwise or Z.size >= 2 * LEAST or not _product(recorder, W, A_prev, Z):
+    if not g.elementwise or not _product(recorder, W, A_prev, Z):
         return False
-    return recorder.add(_forward(g.forward, Z.dtype.name, A is not Z), Z, b, A, *Z.shape)
+    n, m = Z.shape
+    parts = [(Z[i:j], b[i:j], A[i:j], j - i, m) for i, j in _pieces(n, n * m, NUMBERS)]
+    return recorder.add(_forward(g.forward, precision(Z), A is not Z), *parts)
 
 
 def _activation_backward(recorder: Recorder, g: Activation, dA: Array, kept: Array, dZ: Array, db: Array) -> bool:
-    if not g.elementwise or dZ is not dA or dZ.size >= 2 * LEAST:
+    if not g.elementwise or dZ is not dA:
         return False
-    return recorder.add(_backward(g.backward, dZ.dtype.name), dZ, kept, db, *dZ.shape)
+    n, m = dZ.shape
+    parts = [(dZ[i:j], kept[i:j], db[i:j], j - i, m) for i, j in _pieces(n, n * m, NUMBERS)]
+    return recorder.add(_backward(g.backward, precision(dZ)), *parts)
 
 
 def _weight_gradient(recorder: Recorder, dZ: Array, A_prev: Array, dW: Array) -> bool:
@@ -114,27 +152,41 @@ def _input_gradient(recorder: Recorder, W: Array, dZ: Array, dA_prev: Array) -> 
 def _softmax_cross_entropy_labels(
     recorder: Recorder, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array
 ) -> bool:
-    if 2 * Z.size >= 2 * LEAST:
-        return False
-    return recorder.add(_labels(Z.dtype.name), Z, y, losses, dZ, *Z.shape, *loops.tile_of(*Z.shape))
+    return _softmax_into(recorder, Z, dZ, y, losses)
+
+
+def _softmax_into(recorder: Recorder, Z: Array, A: Array, *labelled: Array) -> bool:
+    """A = softmax(Z), into memory that is given; or, with y and losses, A = dZ of their loss."""
+    (C, m), dtype, labels = Z.shape, precision(Z), bool(labelled)
+    y, losses = labelled or (0, 0)
+    k = columns.rows_together(C, m)
+    pieces = _pieces(C // k, 2 * C * m, NUMBERS)
+    if len(pieces) == 1 or columns.is_wide(C, m):
+        width, pieces = columns.width_of(C), _pieces(m, 2 * C * m, NUMBERS, 16) if columns.is_wide(C, m) else [(0, m)]
+        return recorder.add(_block(dtype, labels), *[(Z, A, y, losses, C, m, i, j, width) for i, j in pieces])
+    store, parts, shape = C * m < STORED, len(pieces), (C // k, k * m)
+    states = np.empty((parts, 2, k * m), Z.dtype)
+    first, second = _first_pass(dtype, store), _second_pass(dtype, store, labels)
+    recorder.add(first, *[(Z, A, states, p, k * m, i, j) for p, (i, j) in enumerate(pieces)])
+    words = [(Z, A, states, parts, p, y, losses, *shape, k, i, j) for p, (i, j) in enumerate(pieces)]
+    return recorder.add(second, *words)
 
 
 def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
-    return recorder.add(_mean(losses.dtype.name), losses, J, losses.size)
+    return recorder.add(_mean(precision(losses)), (losses, J, losses.size))
 
 
 def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]) -> bool:
-    if theta.size >= 2 * LEAST:
-        return False
     numbers = np.empty(len(rates), theta.dtype)
 
     def refresh() -> None:
         numbers[:] = rates
 
     recorder.before(refresh)
-    first, second = (*state, theta, theta)[:2]
-    kernel = _updated(rule, len(state), len(rates), theta.dtype.name)
-    return recorder.add(kernel, theta, g, first, second, numbers, theta.size)
+    vectors = (theta, g, *(*state, theta, theta)[:2])
+    kernel = _updated(rule, len(state), len(rates), precision(theta))
+    pieces = _pieces(theta.size, theta.size, NUMBERS, 16)
+    return recorder.add(kernel, *[(*(v[i:j] for v in vectors), numbers, j - i) for i, j in pieces])
 
 
 NATIVE: dict[str, Callable[..., bool]] = {
@@ -144,6 +196,7 @@ NATIVE: dict[str, Callable[..., bool]] = {
         _activation_backward,
         _weight_gradient,
         _input_gradient,
+        _softmax_into,
         _softmax_cross_entropy_labels,
         _cost,
         _update,
@@ -196,16 +249,33 @@ def _backward(g_backward: Callable[..., Any], dtype: str) -> Kernel:
 
 
 @cache
-def _labels(dtype: str) -> Kernel:
-    zero, label, loop = np.dtype(dtype).type(0), np.int32(0), loops.column_loops(dtype)[1]
+def _block(dtype: str, labels: bool) -> Kernel:
+    loop = columns.block(dtype, labels=labels)
 
-    def columns(a: Any) -> None:
-        C, m = a[4], a[5]
-        Z, dZ = carray(native.as_pointer(a[0], zero), (C, m)), carray(native.as_pointer(a[3], zero), (C, m))
-        y, ell = carray(native.as_pointer(a[1], label), m), carray(native.as_pointer(a[2], zero), m)
-        loop(Z, y, ell, dZ, 0, m, a[6], a[7])
+    def some_columns(a: Any) -> None:
+        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
 
-    return native.kernel(columns, dtype)
+    return native.kernel(some_columns, dtype, labels)
+
+
+@cache
+def _first_pass(dtype: str, store: bool) -> Kernel:
+    loop = columns.first_pass(dtype, store=store)
+
+    def some_rows(a: Any) -> None:
+        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6])
+
+    return native.kernel(some_rows, dtype, store)
+
+
+@cache
+def _second_pass(dtype: str, store: bool, labels: bool) -> Kernel:
+    loop = columns.second_pass(dtype, store=store, labels=labels)
+
+    def some_rows(a: Any) -> None:
+        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11])
+
+    return native.kernel(some_rows, dtype, store, labels)
 
 
 @cache

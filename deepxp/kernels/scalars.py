@@ -36,6 +36,19 @@ def power_of_two(typing_context: Any, n: Any) -> Any:
 
 
 @intrinsic
+def shifted_power_of_two(typing_context: Any, t: Any) -> Any:
+    """2^n for t = 1.5 * 2^mantissa + n, whose last bits are n; 0 for n = -bias, one below the normal exponents."""
+    width, shift, bias = BITS[t]
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer = ir.IntType(width)
+        bits = builder.shl(builder.bitcast(arguments[0], integer), integer(shift))
+        return builder.bitcast(builder.add(bits, integer(bias << shift)), arguments[0].type)
+
+    return t(t), code
+
+
+@intrinsic
 def exponent(typing_context: Any, x: Any) -> Any:
     """The whole number n with 2^n <= x < 2^(n+1), x positive and normal, in x's type."""
     width, shift, bias = BITS[x]
@@ -98,6 +111,7 @@ def _exponentials(real: Any) -> dict[str, Any]:
     per_log2, half, one, two = real(1 / math.log(2)), real(0.5), real(1.0), real(2.0)
     lowest, highest = (real(-86.5), real(88.7228)) if single else (real(-708.0), real(709.7827))
     flat = real(9.5 if single else 20.0)  # beyond it tanh is 1 to the last bit
+    shifter, vanishing = (real(1.5 * 2**23), real(-88.0)) if single else (real(1.5 * 2**52), real(-709.0))
     zero, infinity = real(0.0), real(np.inf)
 
     @njit(**OPTIONS)
@@ -124,6 +138,18 @@ def _exponentials(real: Any) -> dict[str, Any]:
         return infinity if x > highest else y
 
     @njit(**OPTIONS)
+    def exp_falling(x: Any) -> Any:
+        """e^x for x <= 0, in two thirds of the operations"""
+        x = vanishing if x < vanishing else x
+        t = x * per_log2 + shifter
+        n = t - shifter
+        r = (x - n * log2_high) - n * log2_low
+        q = taylor[0]
+        for c in taylor[1:]:
+            q = q * r + c
+        return (q * r + one) * shifted_power_of_two(t)
+
+    @njit(**OPTIONS)
     def expm1(x: Any) -> Any:
         n, q = reduced(clamped(x))
         half_scale = power_of_two(n - one)
@@ -140,7 +166,7 @@ def _exponentials(real: Any) -> dict[str, Any]:
         t = scale * q + (scale - one)  # e^(-2|x|) - 1
         return math.copysign(-t / (t + two), x)
 
-    return {"exp": exp, "expm1": expm1, "tanh": tanh}
+    return {"exp": exp, "exp_falling": exp_falling, "expm1": expm1, "tanh": tanh}
 
 
 def _logarithms(real: Any) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""A team of threads runs a program to the same bits as one thread does, whoever else computes, sleeps or forks."""
+
+import os
+import threading
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+pytest.importorskip("numba", reason="Numba is not installed: the compiled kernels are not used")
+
+import deepxp as dx
+from deepxp.backend import Backend
+from deepxp.kernels import blas, record, team
+from deepxp.kernels import numba as kernels
+
+COMPILED = Backend("cpu", np, kernels)
+SIZES, M = (96, 80, 70, 10), 200  # every call of its step is worth several parts
+
+
+@pytest.fixture
+def three(monkeypatch):
+    """A team of three threads, however many cores there are."""
+    made = team.Team(3)
+    monkeypatch.setattr(record, "size", lambda: 3)
+    monkeypatch.setattr(team, "team", lambda: made)
+    return made
+
+
+def step_and_batch(dtype="float32", seed=0):
+    net = dx.Network(SIZES, backend=COMPILED, dtype=dtype, seed=seed)
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((SIZES[0], M)).astype(dtype), rng.integers(0, SIZES[-1], M)
+    return net, dx.TrainingStep(net, dx.Adam(), M), X, y
+
+
+def theta_after(steps, **options):
+    net, step, X, y = step_and_batch(**options)
+    for _ in range(steps):
+        step(X, y)
+    return net.theta
+
+
+def run_alone(monkeypatch):
+    monkeypatch.setattr(team.Team, "_lead", lambda self, program, wait: False)
+
+
+def test_all_parts_together_give_the_bits_of_one_after_the_other(three, monkeypatch):
+    together = theta_after(20)
+    run_alone(monkeypatch)
+    assert_array_equal(together, theta_after(20))
+
+
+def test_the_threads_do_run_the_program(three, monkeypatch):
+    _net, step, X, y = step_and_batch()
+    step(X, y)  # wakes them
+    monkeypatch.setattr(team, "_alone", lambda *words: pytest.fail("run by one thread"))
+    generation = int(three._words[team.GENERATION])
+    for _ in range(50):
+        assert three._lead(next(iter(programs(step)))._address, 10**9)
+    assert three._words[team.GENERATION] == generation + 50
+
+
+def programs(step):
+    (recorded,) = step._recorded.values()
+    return [part for part in recorded.__closure__[0].cell_contents if isinstance(part, team.Program)]
+
+
+def test_a_step_in_parts_is_the_step(three):
+    net, step, X, y = step_and_batch("float64")
+    reference = dx.Network(SIZES, backend=Backend("reference", np), dtype="float64", seed=0)
+    expected = dx.TrainingStep(reference, dx.Adam(), M)
+    assert_allclose([float(step(X, y)) for _ in range(4)], [float(expected(X, y)) for _ in range(4)], rtol=1e-11)
+    assert_allclose(net.theta, reference.theta, rtol=1e-8, atol=1e-12)
+    (program,) = programs(step)
+    parts = program.parts
+    assert parts.count(3) >= 5, "the step was not cut into parts"
+
+
+def test_sleeping_threads_are_woken(three):
+    expected, (net, step, X, y) = theta_after(6), step_and_batch()
+    for _ in range(6):
+        step(X, y)
+        deadline = time.monotonic() + 30
+        while (three._words[team.STATUS + 1 : team.STATUS + 3] != team.ASLEEP).any():
+            assert time.monotonic() < deadline, "a thread without work does not fall asleep"
+            time.sleep(1e-3)
+    assert_array_equal(net.theta, expected)
+
+
+def test_several_python_threads_share_a_team(three):
+    expected = [theta_after(60, seed=seed) for seed in range(3)]
+    found = [None] * 3
+
+    def train(seed):
+        found[seed] = theta_after(60, seed=seed)
+
+    threads = [threading.Thread(target=train, args=(seed,), daemon=True) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for got, wanted in zip(found, expected, strict=True):
+        assert_array_equal(got, wanted)
+
+
+@pytest.mark.skipif(not blas.threads(), reason="NumPy was built without its own OpenBLAS here")
+def test_the_blas_has_its_threads_back_after_a_step(three):
+    before = blas.threads()
+    put = team.ctypes.PYFUNCTYPE(None, team.ctypes.c_int)(three._put)
+    try:
+        for threads in (3, 1, 2):
+            put(threads)
+            theta_after(2)
+            assert blas.threads() == threads
+            assert three._words[team.HELD + 1] == 0
+    finally:
+        put(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_the_child_of_a_fork_trains_to_the_same_bits():
+    team.team.cache_clear()
+    expected = theta_after(5)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # leaves by os._exit, whatever happens
+        status = 1
+        try:
+            os.write(write, theta_after(5).tobytes()[:4096])
+            status = 0
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + 60
+    while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            pytest.fail("the child did not finish its training")
+        time.sleep(1e-2)
+    assert done[1] == 0
+    assert os.read(read, 4096) == expected.tobytes()[:4096]
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_pieces_cover_the_range_and_start_at_multiples(count, monkeypatch):
+    monkeypatch.setattr(record, "size", lambda: count)
+    for length in (1, 2, 7, 8, 9, 15, 16, 17, 64, 1000):
+        for unit in (1, 8, 16):
+            for numbers in (1, 10**4, 10**9):
+                pieces = record._pieces(length, numbers, 8_000, unit)
+                assert pieces[0][0] == 0
+                assert pieces[-1][1] == length
+                assert all(a[1] == b[0] for a, b in pairwise(pieces))
+                assert all(i < j for i, j in pieces)
+                assert all(i % unit == 0 for i, _ in pieces)
+                assert len(pieces) <= max(1, min(count, numbers // 8_000))

@@ -86,7 +86,7 @@ def compiled(source, folder, *options):
 def nvrtc():
     """NVRTC by way of CuPy, or None."""
     try:
-        module = importlib.import_module("cupy.cuda.nvrtc")
+        module = importlib.import_module("cupy.cuda").nvrtc
         module.getVersion()
     except (ImportError, RuntimeError):
         return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepxp.kernels import philox
+from deepxp.kernels.philox import bits
 from deepxp.kernels.tape import BLOCK, program
 from deepxp.ops.activations import Activation
 from deepxp.ops.regularization import penalized
@@ -135,7 +135,7 @@ def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None
 
 def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Array) -> None:
     """The words of NumPy's own Philox."""
-    out[...] = philox.bits(key, counter, layer, out.size).reshape(out.shape)
+    out[...] = bits(key, counter, layer, out.size).reshape(out.shape)
 
 
 def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:

@@ -16,23 +16,28 @@ The map, from the mathematics up; imports only go down:
     network, recursions     the parameters and predictions; forward, loss and backward
     optimizers              the rates of a step, schedules
     gradcheck, evaluation   the gradient against differences; J and metrics on data
+    checkpoints             a run saved between two steps, to go on from there
     training, functions     the step and the loop; every op with xp inferred
     cli                     the command line
 """
 
 from deepxp.backend import Backend, backend
+from deepxp.checkpoints.saver import Checkpoints
 from deepxp.devices import Device, devices
 from deepxp.errors import (
+    CheckpointError,
     ConfigError,
     DataError,
     DeepxpError,
     DeviceError,
     GradientError,
+    LockedError,
     MixedDevicesError,
     ModelFileError,
     NonFiniteError,
     OutOfMemoryError,
     ShapeError,
+    StoppedError,
 )
 from deepxp.evaluation import evaluate
 from deepxp.functions import (
@@ -64,6 +69,7 @@ from deepxp.functions import (
     tanh_backward,
 )
 from deepxp.gradcheck import Activation, gradcheck
+from deepxp.history import History
 from deepxp.namespaces import array_namespace, asnumpy
 from deepxp.network import Network, load
 from deepxp.optimizers import (
@@ -78,7 +84,7 @@ from deepxp.optimizers import (
     RMSProp,
     StepDecay,
 )
-from deepxp.training import History, TrainingStep, train
+from deepxp.training import TrainingStep, train
 from deepxp.version import __version__
 
 __all__ = [
@@ -87,6 +93,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "Backend",
+    "CheckpointError",
+    "Checkpoints",
     "ConfigError",
     "Constant",
     "Cosine",
@@ -96,6 +104,7 @@ __all__ = [
     "DeviceError",
     "GradientError",
     "History",
+    "LockedError",
     "MixedDevicesError",
     "ModelFileError",
     "Momentum",
@@ -107,6 +116,7 @@ __all__ = [
     "RMSProp",
     "ShapeError",
     "StepDecay",
+    "StoppedError",
     "TrainingStep",
     "__version__",
     "adam",

@@ -37,6 +37,20 @@ class ModelFileError(DeepxpError, ValueError):
     """A model file that is damaged, of another kind, or of a newer format."""
 
 
+class CheckpointError(ModelFileError):
+    """No checkpoint of a folder can be used; each damaged one is named in a warning before."""
+
+
+class LockedError(DeepxpError, RuntimeError):
+    """Another process is writing into the folder."""
+
+
+class StoppedError(DeepxpError, RuntimeError):
+    """Training was asked to stop, and did between two steps; `saved` is the path of its checkpoint, or None."""
+
+    saved: object = None
+
+
 class GradientError(DeepxpError, ArithmeticError):
     """A derivative that does not match the function it claims to differentiate."""
 

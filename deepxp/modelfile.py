@@ -50,6 +50,8 @@ def write(path: str | os.PathLike[str], model: Model, theta: Array, scaler: Mapp
 def read(path: str | os.PathLike[str]) -> tuple[Model, Array, dict[str, Array]]:
     """The model, theta and the scaler's arrays. Raises ModelFileError for anything but a whole model file."""
     tensors, metadata = safetensors.read(path)
+    if "deepxp.checkpoint" in metadata:
+        raise ModelFileError(f"{path}: a checkpoint, not a model; `deepxp train --resume` makes a model of its run")
     if "deepxp" not in metadata:
         raise ModelFileError(f"{path}: not a deepxp model: a safetensors file of another program")
     model = _model(path, metadata["deepxp"])

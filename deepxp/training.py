@@ -3,7 +3,7 @@
 import math
 import operator
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,11 +12,15 @@ import numpy as np
 
 from deepxp import rng
 from deepxp.backend import Backend
+from deepxp.checkpoints.config import configuration
+from deepxp.checkpoints.position import Position
+from deepxp.checkpoints.saver import Checkpoints, Saver
 from deepxp.data.batches import Batches, Streamed
 from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, ShapeError
 from deepxp.evaluation import Evaluation
 from deepxp.footprint import check_memory, need_of_a_prediction, need_of_a_step, out_of_memory
 from deepxp.health import diagnose
+from deepxp.history import History
 from deepxp.inputs import is_labels, sample_weights, samples, targets
 from deepxp.network import Network
 from deepxp.ops.random import dropout_bits
@@ -143,30 +147,6 @@ class TrainingStep:
             backend[update](rule, theta, g, state, rates)
 
 
-@dataclass
-class History:
-    """What `train` saw, an entry an epoch: `records` with the keys epoch, loss, lr, seconds, and for validation data
-    validation_loss and validation_<metric>. `best_epoch` is that of the weights the network was left with."""
-
-    records: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int | None = None
-    stopped_early: bool = False
-
-    def __getitem__(self, key: str) -> list[float]:
-        return [record[key] for record in self.records]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __iter__(self) -> Iterator[dict[str, float]]:
-        return iter(self.records)
-
-    @property
-    def loss(self) -> list[float]:
-        """J of the training batches, averaged over each epoch."""
-        return self["loss"]
-
-
 def train(
     net: Network,
     X: Any,
@@ -186,6 +166,7 @@ def train(
     shuffle: bool = True,
     on_epoch: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[int, int, float], object] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train the network on columns X (n[0], M) and targets y: labels (M,), or columns (n[L], M).
 
@@ -193,9 +174,12 @@ def train(
     trained on too. With `patience` training stops when the validation loss has not fallen by more than `min_delta`
     for that many epochs, and the best weights are restored. Weights of samples are scaled to mean 1.
     `on_epoch(record)` is called after every epoch, `on_step(step, steps, loss)` whenever the loss has been read.
+    `checkpoints` saves the run, and goes on with it to the bits it would have ended with, had it not been interrupted;
+    it must be called with the arguments it had: only a number of epochs that the schedule does not depend on may grow.
 
     Raises NonFiniteError, with the weights of the last good epoch restored and the history in its `history`, where
-    the loss becomes NaN or infinite; ConfigError, ShapeError and DataError for what does not fit.
+    the loss becomes NaN or infinite; StoppedError where `checkpoints.stop` asked for it; ConfigError, ShapeError and
+    DataError for what does not fit.
     """
     epochs, batch_size = _count("epochs", epochs), _count("batch_size", batch_size)
     if not isinstance(schedule, Constant | None):
@@ -211,12 +195,33 @@ def train(
     optimizer, batch_size, free = optimizer or Adam(), min(batch_size, table.shape[0]), net.backend.free_memory()
     try:
         with net.backend.active():
-            table, scale = net.fillable(table)
+            fillable, scale = net.fillable(table)
             step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm)
             need = need_of_a_step(net, batch_size) + need_of_a_prediction(net)
-            batches = Batches.of(net.backend, table, rows, w, scale, need=need)
+            batches = Batches.of(net.backend, fillable, rows, w, scale, need=need)
             run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
-            return _loop(net, run, watched, patience, min_delta, on_epoch)
+            good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
+            loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)
+            if checkpoints is None:
+                return loop()
+            config = configuration(
+                net,
+                step.optimizer,
+                schedule,
+                [table, rows, w, *([] if watched is None else [watched.X, watched.Y])],
+                epochs=epochs,
+                samples=len(batches),
+                batch_size=step.batch_size,
+                l2=l2,
+                clip_norm=clip_norm,
+                patience=patience,
+                min_delta=min_delta,
+                shuffle=shuffle,
+            )
+            vectors = {"theta": net.theta, "good": good} | ({} if best is None else {"best": best})
+            vectors |= {f"state{k}": vector for k, vector in enumerate(step.state)}
+            with Saver(checkpoints, net, step, run.at, vectors, run.unread, config, schedule) as run.saver:
+                return loop()
     except OutOfMemoryError:
         raise
     except MemoryError as error:
@@ -237,14 +242,16 @@ def _loop(
     net: Network,
     run: "_Epochs",
     watched: Evaluation | None,
-    patience: int | None,
+    good_theta: Array,
+    best_theta: Array | None,
+    patience: int,
     min_delta: float,
     on_epoch: Callable[[dict[str, float]], object] | None,
 ) -> History:
-    history, best_loss, best_epoch, good_theta = History(), math.inf, 0, net.theta + 0.0
-    best_theta = good_theta if patience is None else net.theta + 0.0
-    for epoch in range(run.epochs):
-        started = time.perf_counter()
+    at = run.at
+    history = History(at.records, (at.epoch if best_theta is None else at.best_epoch) or None)
+    for epoch in range(at.epoch, run.epochs):
+        run.started = time.perf_counter() - at.seconds
         try:
             record = run(epoch)
         except NonFiniteError as error:
@@ -255,21 +262,22 @@ def _loop(
         good_theta[...] = net.theta
         if watched is not None:
             record |= {f"validation_{name}": value for name, value in watched.run(net).items()}
-        record["seconds"] = time.perf_counter() - started
+        record["seconds"] = time.perf_counter() - run.started
         history.records.append(record)
         history.best_epoch = epoch + 1
         if on_epoch is not None:
             on_epoch(record)
-        if patience is not None:
-            if record["validation_loss"] < best_loss - min_delta:
-                best_loss, best_epoch = record["validation_loss"], epoch + 1
+        if best_theta is not None:
+            if record["validation_loss"] < at.best_loss - min_delta:
+                at.best_loss, at.best_epoch = record["validation_loss"], epoch + 1
                 best_theta[...] = net.theta
-            history.best_epoch = best_epoch
-            if epoch + 1 - best_epoch >= patience:
+            history.best_epoch = at.best_epoch
+            if epoch + 1 - at.best_epoch >= patience:
                 history.stopped_early = True
                 break
-    if patience is not None:
-        if best_epoch == 0:
+        run.after_epoch()
+    if best_theta is not None:
+        if at.best_epoch == 0:
             raise NonFiniteError(
                 "the validation loss was never finite: look for NaN or infinity in the validation data"
             )
@@ -288,28 +296,42 @@ class _Epochs:
     epochs: int
     shuffle: bool
     on_step: Callable[[int, int, float], object] | None
+    at: Position = field(default_factory=Position)
+    unread: list[Array] = field(default_factory=list)  # losses of steps, still on the device
+    started: float = 0.0
+    saver: Saver | None = None
 
     def __call__(self, epoch: int) -> dict[str, float]:
         """The record of an epoch, counted from 0 in this run."""
         net, step, M, size = self.net, self.step, len(self.batches), self.step.batch_size
+        pending, saver = self.unread, self.saver
         order = rng.order(net.seed, net.epochs, M) if self.shuffle else np.arange(M)
         rows, steps = self.batches.order(order), -(-M // size)
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
-        step.epoch, step.index, total, pending = net.epochs, 0, 0.0, []
-        for i in range(steps):
+        step.epoch, step.index, total = net.epochs, self.at.steps, self.at.loss
+        for i in range(step.index, steps):
             index = rows[i * size : min((i + 1) * size, M)]
             work = step.workspace(index.shape[0], labels=labels)
             self.batches.fill(index, work.X, work.Y, work.w)
             step.lr = step.optimizer.lr * self.schedule.factor(epoch + (i + 0.5) / steps, self.epochs)
             pending.append(step.run(work, labels=labels, weighted=weighted) * work.m)
-            if len(pending) == net.backend.read_loss_every or i == steps - 1:
+            if len(pending) >= net.backend.read_loss_every or i == steps - 1:
                 total += self._read(pending, work, epoch, i + 1)
                 pending.clear()
                 if self.on_step is not None:
                     self.on_step(i + 1, steps, total / min(M, (i + 1) * size))
+            if saver is not None and saver.due() and i < steps - 1:
+                self.at.steps, self.at.loss, self.at.seconds = i + 1, total, time.perf_counter() - self.started
+                saver.save()
         if not bool(net.backend.xp.all(net.backend.xp.isfinite(net.theta))):  # the last update: no loss has seen it
             raise diagnose(net, work, step.gradient, epoch + 1, steps)
         return {"epoch": epoch + 1, "loss": total / M, "lr": step.lr}
+
+    def after_epoch(self) -> None:
+        """Begin the next epoch, and save the run before it where that is due."""
+        self.at.epoch, self.at.steps, self.at.loss, self.at.seconds = self.at.epoch + 1, 0, 0.0, 0.0
+        if self.saver is not None and self.saver.due_after_epoch():
+            self.saver.save()
 
     def _read(self, losses: list[Array], work: Workspace, epoch: int, i: int) -> float:
         """The sum of some losses, in one transfer."""

@@ -91,20 +91,24 @@ def test_nobody_reads(tmp_path):
 
 
 @posix
-def test_ctrl_c_leaves_whole_files(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_run_and_says_how_it_goes_on(tmp_path, number, code):
     process = start(*FOREVER, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stdout:
             if line.startswith("epoch"):
                 break
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert err == "deepxp: stopped; what was written is in run; a model is written at the end\n"
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "metrics.jsonl"}
+    assert process.returncode == code
+    notice, said = err.strip().splitlines()
+    assert notice == "deepxp: stopping after this step; once more aborts at once"
+    assert said == "deepxp: stopped; go on with: deepxp train --resume --out run"
+    (saved,) = (tmp_path / "run").glob("checkpoint-*.safetensors")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "metrics.jsonl", saved.name}
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == list(range(1, len(records) + 1))
 

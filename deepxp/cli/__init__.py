@@ -5,6 +5,7 @@ parser      the commands and their help
 config      flag over config file over default
 problem     data, targets and loss, for train and check
 train, apply, check, info, bench     the commands
+resume, signals     a run that goes on, and one that is stopped
 folder, report, progress, curves, wording     what they write
 """
 
@@ -13,15 +14,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from signal import SIGINT
 
 from deepxp.cli.parser import parse
 from deepxp.errors import ConfigError, DeepxpError
 
-FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141  # the last two as a shell sees SIGINT and SIGPIPE
+FAILED, USAGE, BROKEN_PIPE = 1, 2, 141  # the last one as a shell sees SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `deepxp ARGV...` and return its exit code: 0, 1 for what went wrong, 2 for a wrong call, 130 for Ctrl-C."""
+    """Run `deepxp ARGV...` and return its exit code: 0, 1 for what went wrong, 2 for a wrong call, 130 for Ctrl-C,
+    143 for SIGTERM."""
     try:
         arguments = parse(argv)
         code: int = getattr(import_module(f"deepxp.cli.{arguments.module}"), arguments.function)(arguments)
@@ -30,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt as interrupt:
         print(f"deepxp: stopped{f'; {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + getattr(interrupt, "number", SIGINT)
     except BrokenPipeError:
         _close_stdout()
         return BROKEN_PIPE

@@ -16,10 +16,15 @@ NONE = "none"  # in a flag, takes back what a config file says
 
 def settings(flags: Mapping[str, Any], file: str | None = None) -> Settings:
     """The settings of a run. Raises ConfigError for an unknown key and for a value that does not fit."""
+    return Settings(**{ROWS[name].name: value for name, value in given(flags, file).items()})
+
+
+def given(flags: Mapping[str, Any], file: str | None = None) -> dict[str, Any]:
+    """What flags and the file say, by the names of the rows."""
     values = {} if file is None else _from_file(Path(file))
     for name, value in flags.items():
         values[name] = _read(f"--{name}", name, value)
-    return Settings(**{ROWS[name].name: value for name, value in values.items()})
+    return values
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

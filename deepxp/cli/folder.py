@@ -1,23 +1,40 @@
-"""The folder of a run: config.toml, metrics.jsonl, model.safetensors, curves.png, each whole or not there."""
+"""The folder of a run: config.toml, metrics.jsonl, checkpoints, model.safetensors, curves.png, each whole or not there.
 
-from collections.abc import Mapping
+One run at a time has it.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from deepxp.checkpoints import file
+from deepxp.checkpoints.lock import FolderLock
 from deepxp.cli.report import as_json, write_whole
 from deepxp.errors import DeepxpError
 
 CONFIG, METRICS, MODEL, CURVES = "config.toml", "metrics.jsonl", "model.safetensors", "curves.png"
+RUNS = Path("runs")
 
 
 class Folder:
     """Where a run writes. Made, and emptied of an earlier run, by `open`, when all else is known to be in order."""
 
-    def __init__(self, out: str | None, name: str, *, force: bool) -> None:
+    def __init__(self, out: str | None, name: str, *, force: bool, resume: bool = False) -> None:
         self.path = None if out is None else Path(out)
-        self.name = name
-        if self.path is not None and not force and (self.path / MODEL).exists():
+        self.name, self.force, self.resume = name, force, resume
+        self.lock: FolderLock | None = None
+        self._check()
+
+    def _check(self) -> None:
+        if self.path is None or self.force or self.resume:
+            return
+        if (self.path / MODEL).exists():
             raise DeepxpError(f"{self.path} already holds a model; choose another --out, or --force to replace it")
+        if file.files(self.path):
+            raise DeepxpError(
+                f"{self.path} already holds a run that was stopped; --resume goes on with it, --force begins anew"
+            )
 
     @property
     def model(self) -> Path:
@@ -26,13 +43,23 @@ class Folder:
         return self.path / MODEL
 
     def open(self, config: str) -> Path:
-        """Make the folder and write its config.toml; raises DeepxpError where that is not possible."""
+        """Make the folder, take its lock, and write its config.toml; a run that goes on writes it when it does.
+
+        Raises DeepxpError where that is not possible, LockedError where another run is at work in it.
+        """
         try:
             if self.path is None:
-                self.path = _numbered(Path("runs"), self.name)
+                self.path = _numbered(RUNS, self.name)
             self.path.mkdir(parents=True, exist_ok=True)
-            for old in (MODEL, METRICS, CURVES):
-                (self.path / old).unlink(missing_ok=True)
+            lock = FolderLock(self.path)
+            lock.acquire()
+            self.lock = lock
+            self._check()  # again: another run may have ended since
+            file.remove_temporary(self.path)
+            if self.resume and file.files(self.path):
+                return self.path
+            for old in (self.path / MODEL, self.path / METRICS, self.path / CURVES, *file.files(self.path)):
+                old.unlink(missing_ok=True)
         except OSError as error:
             raise DeepxpError(
                 f"{error.filename or self.path}: cannot be made: {error.strerror}; choose another folder with --out"
@@ -40,11 +67,29 @@ class Folder:
         write_whole(self.path / CONFIG, config)
         return self.path
 
-    def record(self, record: Mapping[str, float]) -> None:
-        """Add a line to metrics.jsonl, in one write."""
+    def close(self) -> None:
+        """Give the lock back, if it was taken."""
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
+
+    def go_on(self, config: str, records: Sequence[Mapping[str, float]]) -> None:
+        """Write the config.toml of a run that goes on, and the metrics as far as it goes on from them."""
         assert self.path is not None
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(as_json(record) + "\n")
+        write_whole(self.path / METRICS, "".join(as_json(record) + "\n" for record in records))
+        write_whole(self.path / CONFIG, config)
+
+    def record(self, record: Mapping[str, float]) -> None:
+        """Add a line to metrics.jsonl, in one write. Raises OSError."""
+        assert self.path is not None
+        with (self.path / METRICS).open("a", encoding="utf-8") as metrics:
+            metrics.write(as_json(record) + "\n")
+
+    def restore(self) -> None:
+        """Make the folder again, if it vanished while the run was at work: the model has to go somewhere."""
+        assert self.path is not None
+        with suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
 
 
 def _numbered(parent: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from deepxp.backend import FULL, PRECISIONS
+from deepxp.checkpoints.saver import Interval
 from deepxp.data.scaling import KINDS
 from deepxp.hyperparameters import DTYPES
 from deepxp.ops.activations import ACTIVATIONS
@@ -74,12 +75,18 @@ def _delimiter(value: Any) -> str:
     return mark
 
 
+def _interval(value: Any) -> str:
+    Interval.of(value)  # raises ConfigError, a ValueError
+    return str(value)
+
+
 FRACTION = _number("a fraction, at least 0 and below 1", lambda x: 0 <= x < 1)
 POSITIVE = _number("a positive number", lambda x: 0 < x < math.inf)
 NOT_NEGATIVE = _number("a number, 0 or more", lambda x: 0 <= x < math.inf)
 TEXT = Kind("text", _text)
 CHARACTER = Kind("one character, or tab", _delimiter)
 HEADER = Kind("true, false or 'auto'", _header)
+INTERVAL = Kind("such as 2min, 1epoch, 500steps, or none", _interval)
 SIZES = Kind("sizes such as 256,128, or none", _sizes)
 
 SCALE = (
@@ -91,6 +98,7 @@ BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 ste
 BALANCED = "balanced: rare classes count as much as frequent ones"
 PRECISION = "of products on a GPU: fp32, tf32 or bf16 (faster, less exact; the weights stay float32)"
 PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
+EVERY = "time between checkpoints, or such as 1epoch, 500steps, none: only when it is stopped"
 
 
 def option(group: str, default: Any, kind: Kind, metavar: str, help: str) -> Any:
@@ -133,6 +141,8 @@ class Settings:
     precision: str = option("run", FULL, _choice(*PRECISIONS), "KIND", PRECISION)
     seed: int = option("run", 0, _whole(0), "N", "of the weights, the order of the samples, dropout and the split")
     out: str | None = option("run", None, TEXT, "FOLDER", "for the results (runs/DATA-1, then -2, and so on)")
+    checkpoint_every: str = option("run", "2min", INTERVAL, "TIME", EVERY)
+    checkpoint_keep: int = option("run", 3, _whole(1), "N", "checkpoints that are kept, beside the best")
 
 
 ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fields(Settings)}

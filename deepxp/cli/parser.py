@@ -52,6 +52,7 @@ examples:
   deepxp train iris.csv --target species --hidden none
   deepxp train houses.csv --loss squared-error --epochs 200 --patience 20
   deepxp train --config runs/digits-1/config.toml --seed 1
+  deepxp train --resume --out runs/digits-1      go on where it was stopped
 """
 EVALUATE = """\
 Metrics of a model on all rows of DATA, and for classes the confusion matrix;
@@ -124,7 +125,8 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
 
     train = command("train", "train", "[DATA]", "train a network and write its model", TRAIN, TRAIN_EXAMPLES)
     run = _rows(train, ROWS)
-    run.add_argument("--force", action="store_true", help="replace a model that is in --out")
+    run.add_argument("--resume", action="store_true", help="go on with the run in --out, or the last one of DATA")
+    run.add_argument("--force", action="store_true", help="replace the run that is in --out")
     run.add_argument("--config", metavar="FILE", help="a TOML file with any of these options")
     run.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     _json(run)

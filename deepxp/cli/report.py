@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ class Report:
         """`name      text`, or a line as it is."""
         if self.stream is not None:
             print(f"{name:<{WIDTH}}{text}" if text else name, file=self.stream, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Something went wrong, and the command goes on: a line on stderr, also where `quiet`."""
+        live = self.stream is not None and self.stream.isatty()
+        print(f"{chr(10) * live}deepxp: warning: {' '.join(text.split())}", file=sys.stderr, flush=True)
 
     def result(self, values: Mapping[str, Any]) -> None:
         """The JSON object, if it was asked for."""
@@ -74,11 +80,15 @@ def count(number: int, noun: str) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """The file whole, or as it was. Raises DeepxpError where it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         raise DeepxpError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -5,23 +5,29 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
 from deepxp import training
 from deepxp.backend import Backend
 from deepxp.backend import backend as backend_of
-from deepxp.cli import config
+from deepxp.checkpoints.file import files
+from deepxp.checkpoints.position import Position
+from deepxp.checkpoints.saver import Checkpoints
+from deepxp.cli import config, resume
 from deepxp.cli.choices import batch_size_of, optimizer_of, schedule_of
 from deepxp.cli.folder import CURVES, Folder
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import Problem, problem
 from deepxp.cli.progress import Progress
 from deepxp.cli.report import Report, count, shown, size
+from deepxp.cli.signals import Signals, StoppedBySignal
 from deepxp.devices import devices
-from deepxp.errors import ConfigError, OutOfMemoryError
+from deepxp.errors import ConfigError, OutOfMemoryError, StoppedError
 from deepxp.evaluation import evaluate
 from deepxp.footprint import memory_need, need_of_a_prediction
+from deepxp.history import History
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
 
@@ -33,8 +39,12 @@ def run(arguments: Namespace) -> int:
     """Train, evaluate and write the run's folder."""
     settings = config.settings(arguments.flags, arguments.config)
     report = Report(quiet=arguments.quiet, as_json=arguments.json)
-    name = Path(settings.data).name.split(".")[0] if settings.data else "digits"
-    folder = Folder(settings.out, name or "run", force=arguments.force)
+    name = (Path(settings.data).name.split(".")[0] if settings.data else "digits") or "run"
+    if arguments.resume:
+        if arguments.force:
+            raise ConfigError("--resume goes on with a run, --force replaces it; choose one of them")
+        settings = resume.settings(arguments.flags, arguments.config, name)
+    folder = Folder(settings.out, name, force=arguments.force, resume=arguments.resume)
     optimizer, backend = optimizer_of(settings), backend_of(settings.device, settings.precision)
     task = problem(settings)
     if settings.patience is not None and task.validation is None:
@@ -50,9 +60,12 @@ def run(arguments: Namespace) -> int:
             f"the memory of {backend.name} does not suffice ({error}); "
             f"take a smaller --hidden, or --batch-size {smaller}"
         ) from None
+    except StoppedBySignal:
+        raise
     except KeyboardInterrupt:
-        kept = f"what was written is in {folder.path}; a model is written at the end" if folder.path else ""
-        raise KeyboardInterrupt(kept) from None
+        raise KeyboardInterrupt(f"go on with: {_again(folder)}" if folder.lock else "") from None
+    finally:
+        folder.close()
 
 
 def _train(
@@ -61,13 +74,15 @@ def _train(
     net = task.network(settings, backend=backend)
     scale = net.scaler.kind if net.scaler else "none"
     resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
-    path = folder.open(
-        config.dumps(replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels)))
-    )
+    resolved = replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))
+    path = folder.open(config.dumps(resolved))
     _introduce(report, settings, task, net, optimizer)
+    if folder.resume and not files(path):
+        report.line("resumed", "from the beginning: no checkpoint was saved yet")
     started = time.perf_counter()
-    history = _fit(settings, report, folder, task, net, optimizer)
+    history = _fit(resolved, report, folder, task, net, optimizer)
     seconds = time.perf_counter() - started
+    folder.restore()
     net.save(folder.model, notes=task.notes)
     if history.stopped_early:
         report.line("stopped", f"early; the weights are those of epoch {history.best_epoch}, the best")
@@ -83,34 +98,63 @@ def _train(
     return 0
 
 
+def _again(folder: Folder) -> str:
+    return f"deepxp train --resume --out {quote(str(folder.path))}"
+
+
 def _absolute(path: str | None) -> str | None:
     return None if path is None else str(Path(path).absolute())
 
 
 def _fit(
     settings: Settings, report: Report, folder: Folder, task: Problem, net: Network, optimizer: Optimizer
-) -> training.History:
-    with np.errstate(all="ignore"), Progress(report.stream, settings.epochs, compiles=_compiles(net)) as progress:
-
-        def on_epoch(record: dict[str, float]) -> None:
+) -> History:
+    def on_epoch(record: dict[str, float]) -> None:
+        try:
             folder.record(record)
-            progress.on_epoch(record)
+        except OSError as error:
+            report.warn(f"epoch {record['epoch']} is missing in {error.filename}: {error.strerror}; training goes on")
+        progress.on_epoch(record)
 
-        return training.train(
-            net,
-            *task.train,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size or 1,
-            optimizer=optimizer,
-            schedule=schedule_of(settings),
-            validation=task.validation,
-            class_weight=None if settings.class_weight == "none" else settings.class_weight,
-            l2=settings.l2,
-            clip_norm=settings.clip_norm,
-            patience=settings.patience,
-            on_epoch=on_epoch,
-            on_step=progress.on_step,
-        )
+    def on_resume(path: Path, at: Position) -> None:
+        folder.go_on(config.dumps(settings), at.records)
+        progress.done = at.epoch
+        steps = f" and step {at.steps} of epoch {at.epoch + 1}" if at.steps else ""
+        report.line("resumed", f"after {count(at.epoch, 'epoch')}{steps}, from {path}")
+
+    assert folder.path is not None
+    checkpoints = Checkpoints(
+        folder.path,
+        every=settings.checkpoint_every,
+        keep=settings.checkpoint_keep,
+        resume=folder.resume,
+        say=report.warn,
+        on_resume=on_resume,
+        lock=folder.lock,
+    )
+    progress = Progress(report.stream, settings.epochs, compiles=_compiles(net))
+    signals = Signals(checkpoints.stop, quiet=report.stream is None)
+    try:
+        with np.errstate(all="ignore"), progress, signals:
+            return training.train(
+                net,
+                *task.train,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size or 1,
+                optimizer=optimizer,
+                schedule=schedule_of(settings),
+                validation=task.validation,
+                class_weight=None if settings.class_weight == "none" else settings.class_weight,
+                l2=settings.l2,
+                clip_norm=settings.clip_norm,
+                patience=settings.patience,
+                on_epoch=on_epoch,
+                on_step=progress.on_step,
+                checkpoints=checkpoints,
+            )
+    except StoppedError as stopped:
+        text = "go on with" if stopped.saved else "this was not saved; go on from before it with"
+        raise StoppedBySignal(f"{text}: {_again(folder)}", signals.number) from None
 
 
 def _compiles(net: Network) -> bool:
@@ -183,7 +227,7 @@ def _is_whole(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
 
 
-def _curves(report: Report, history: training.History, path: Path) -> None:
+def _curves(report: Report, history: History, path: Path) -> None:
     """curves.png, where Matplotlib is there; it is never a reason to fail."""
     try:
         from deepxp.cli import curves

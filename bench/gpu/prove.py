@@ -29,7 +29,13 @@ from tables import table, verdicts
 ROOT = BENCH.parent
 SECONDS = {False: 465, True: 200}  # for all parts together; by --quick
 LEAST = 5  # seconds; a part that has fewer left is not begun
-TESTS = ("tests/gpu", "tests/test_recursions.py", "tests/test_random.py", "tests/test_cupy_double.py")
+TESTS = (
+    "tests/gpu",
+    "tests/test_checkpoints.py",
+    "tests/test_recursions.py",
+    "tests/test_random.py",
+    "tests/test_cupy_double.py",
+)
 DIGITS, MNIST = 0.95, 0.975  # of the test samples right after the training below
 
 PROBE = """

@@ -66,6 +66,16 @@ def peers(session):
     session.run("python", "bench/peers.py", *session.posargs)
 
 
+@nox.session(python="3.11")
+def fuzz(session):
+    """Every reader against files made by a coverage-guided fuzzer: `nox -s fuzz [-- SECONDS [READER ...]]`.
+
+    atheris brings its own libFuzzer for Linux on x86-64; elsewhere it is built with Clang, or there is none.
+    """
+    session.install(".", "atheris>=3", "numpy")
+    session.run("python", "scripts/fuzz.py", *session.posargs)
+
+
 @nox.session
 def lint(session):
     """Ruff's rules and its format."""

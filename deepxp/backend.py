@@ -13,6 +13,7 @@ import numpy as np
 from deepxp.devices import cupy_for, parse
 from deepxp.errors import ConfigError, DeviceError, MixedDevicesError
 from deepxp.kernels import cublas, streams
+from deepxp.memory import available
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
 
@@ -75,8 +76,8 @@ class Backend:
         return values, values
 
     def free_memory(self) -> int | None:
-        """Bytes that the device could still give; None where nobody counts them."""
-        return None
+        """Bytes that can still be allocated here; None where the system does not say."""
+        return available()
 
     def record(self, step: "Callable[[Backend], None]", X: Array) -> Callable[..., None]:
         """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the

@@ -62,3 +62,7 @@ class NonFiniteError(DeepxpError, ArithmeticError):
     """
 
     history: object = None
+
+
+class HealthWarning(UserWarning):
+    """Training goes on, but something is wrong with it: a batch was left out, units died, the gradient explodes."""

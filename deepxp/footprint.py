@@ -8,20 +8,20 @@ from deepxp.optimizers import Optimizer
 
 
 def memory_need(net: Network, optimizer: Optimizer, batch_size: int) -> int:
-    """The bytes that training allocates on the device beside the data: theta, its gradient, copy and optimizer state,
-    and the workspace of a batch."""
-    return _vector(net) * (2 + optimizer.states) + need_of_a_step(net, batch_size)
+    """The bytes that training allocates on the device beside the data: theta, its gradient, two copies of it, the
+    optimizer's state with a copy, and the workspace of a batch."""
+    return _vector(net) * (2 + optimizer.states) + need_of_a_step(net, optimizer, batch_size)
 
 
-def need_of_a_step(net: Network, batch_size: int) -> int:
-    """What of that is allocated after a training step has been made: the copy of theta, and the workspace."""
+def need_of_a_step(net: Network, optimizer: Optimizer, batch_size: int) -> int:
+    """What of that is allocated after a training step has been made: the copies, and the workspace."""
     number = np.dtype(net.dtype).itemsize
     L, n, m = net.L, net.sizes, batch_size
     kept = sum(n[l] for l in range(1, L) if net.g[l].reads == "Z")
     dropped = sum(n[l] for l in range(1, L) if net.keep[l])
     turns = max(n[1::2], default=0) + max(n[2::2], default=0)
     per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
-    return net.backend.overhead + _vector(net) + per_sample * m
+    return net.backend.overhead + _vector(net) * (2 + optimizer.states) + per_sample * m
 
 
 def need_of_a_prediction(net: Network) -> int:
@@ -42,21 +42,16 @@ def check_memory(net: Network, optimizer: Optimizer, batch_size: int, free: int 
 
 def out_of_memory(net: Network, optimizer: Optimizer, batch_size: int, free: int | None) -> OutOfMemoryError:
     """What was needed, what there was, and what would fit; `free` is what was free before the run."""
-    need, name = memory_need(net, optimizer, batch_size), net.backend.name
+    own, name = _vector(net), net.backend.name
+    need, least = (memory_need(net, optimizer, m) - own for m in (batch_size, 0))
+    said = f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB on {name} beside the data, "
     if free is None:
-        return OutOfMemoryError(
-            f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB beside the data, more than is left of "
-            f"the memory of {name}; take a smaller batch_size or narrower layers"
-        )
-    least, room = memory_need(net, optimizer, 0), free + _vector(net)
-    fits = (room - least) // (memory_need(net, optimizer, 1) - least)
+        return OutOfMemoryError(f"{said}more than there is; take a smaller batch_size or narrower layers")
+    fits = (free - least) // (memory_need(net, optimizer, 1) - own - least)
     if fits < 1:
-        way_out = "no batch fits: take narrower layers, or free the memory that other processes hold"
+        way_out = "no batch fits: take narrower layers"
     elif fits < batch_size:
         way_out = f"the largest batch that fits has {fits} samples"
     else:
         way_out = f"a batch of {batch_size} would fit, but not beside the data that are there: take a smaller one"
-    return OutOfMemoryError(
-        f"training with batches of {batch_size} needs {need / 1e6:,.1f} MB on {name} beside the data, and "
-        f"{room / 1e6:,.1f} MB were free for it; {way_out}"
-    )
+    return OutOfMemoryError(f"{said}and {free / 1e6:,.1f} MB are free; {way_out}")

@@ -44,7 +44,7 @@ def check_dropout(rate: float | Sequence[float], layers: int) -> tuple[float, ..
     try:
         several = hasattr(rate, "__iter__") and not isinstance(rate, str)
         rates = tuple(float(r) for r in rate) if several else (float(rate),) * layers  # type: ignore[union-attr, arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"dropout is a number, or one for each hidden layer, got {rate!r}") from None
     if len(rates) != layers:
         raise ConfigError(f"dropout has {len(rates)} rates for {layers} hidden layers")

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from deepxp import safetensors
-from deepxp.errors import ModelFileError
+from deepxp.bounded import from_json
+from deepxp.errors import ModelFileError, OutOfMemoryError
 from deepxp.ops.typing import Array
 from deepxp.parameters import Parameters, count_parameters
 
@@ -47,14 +48,27 @@ def write(path: str | os.PathLike[str], model: Model, theta: Array, scaler: Mapp
     safetensors.write(path, tensors, {"deepxp": json.dumps({"format": FORMAT, **asdict(model)})})
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Model, Array, dict[str, Array]]:
-    """The model, theta and the scaler's arrays. Raises ModelFileError for anything but a whole model file."""
-    tensors, metadata = safetensors.read(path)
+def read(path: str | os.PathLike[str], limit_bytes: int | None = None) -> tuple[Model, Array, dict[str, Array]]:
+    """The model, theta and the scaler's arrays, of a file of at most `limit_bytes`, or of as many as there is memory.
+
+    Raises ModelFileError for anything but a whole model file, OutOfMemoryError where it does not fit after all.
+    """
+    try:
+        return _read(path, limit_bytes)
+    except MemoryError:
+        raise OutOfMemoryError(f"{path}: there is not the memory to read it; close other programs") from None
+
+
+def _read(path: str | os.PathLike[str], limit_bytes: int | None) -> tuple[Model, Array, dict[str, Array]]:
+    tensors, metadata = safetensors.read(path, limit_bytes)
     if "deepxp.checkpoint" in metadata:
         raise ModelFileError(f"{path}: a checkpoint, not a model; `deepxp train --resume` makes a model of its run")
     if "deepxp" not in metadata:
         raise ModelFileError(f"{path}: not a deepxp model: a safetensors file of another program")
     model = _model(path, metadata["deepxp"])
+    needed = 2 * (len(model.sizes) - 1) + 2 * (model.scaler is not None)
+    if len(tensors) != needed:
+        raise ModelFileError(f"{path}: its sizes need {needed} tensors, it has {len(tensors)}")
     theta = np.empty(count_parameters(model.sizes), dtype=model.dtype)
     parameters = Parameters.of(np, theta, model.sizes)
     scaler: dict[str, Array] = {}
@@ -64,7 +78,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, Array, dict[str, Array]]:
     for l in range(1, len(model.sizes)):
         wanted |= {f"W{l}": parameters.W[l], f"b{l}": parameters.b[l]}
     if set(wanted) != set(tensors):
-        raise ModelFileError(f"{path}: its sizes need the tensors {', '.join(wanted)}, it has {', '.join(tensors)}")
+        missing, other = min(set(wanted) - set(tensors)), min(set(tensors) - set(wanted))
+        raise ModelFileError(f"{path}: its sizes need a tensor {missing}, it has {other!r:.80} instead")
     for name, out in wanted.items():
         if tensors[name].shape != out.shape or tensors[name].dtype != out.dtype:
             raise ModelFileError(
@@ -77,7 +92,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, Array, dict[str, Array]]:
 
 def _model(path: str | os.PathLike[str], text: str) -> Model:
     try:
-        values = json.loads(text)
+        values = from_json(text, safetensors.MAX_HEADER)
         if not isinstance(values, dict):
             raise ValueError(f"{text:.80} is not an object")
         number = values.pop("format")

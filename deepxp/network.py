@@ -261,15 +261,20 @@ class Network:
 
 
 def load(
-    path: str | os.PathLike[str], backend: str | Backend = "auto", *, activations: Sequence[Activation] = ()
+    path: str | os.PathLike[str],
+    backend: str | Backend = "auto",
+    *,
+    activations: Sequence[Activation] = (),
+    limit_bytes: int | None = None,
 ) -> Network:
-    """The network in a model file, on any device. `activations` are the user's own that it was trained with.
+    """The network in a model file, on any device. `activations` are the user's own that it was trained with;
+    `limit_bytes` is the longest file that is read, without it one that fits the memory that there is.
 
     Raises ModelFileError for a file that is damaged or not a model, ConfigError for an activation that is not known.
     """
     from deepxp import modelfile
 
-    model, theta, scaler = modelfile.read(path)
+    model, theta, scaler = modelfile.read(path, limit_bytes)
     known = ACTIVATIONS | {activation.name: activation for activation in activations}
     for name in model.hidden:
         if name not in known:

@@ -30,9 +30,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepxp.bounded import from_json
 from deepxp.errors import DataError, ModelFileError
+from deepxp.memory import available
 
-MAX_HEADER = 100_000_000
+MAX_HEADER = 2**24  # the format allows 10^8; what it becomes in memory is many times as long
 ALIGNMENT = 64
 MAX_DIMENSIONS = 64
 DTYPES = {
@@ -79,14 +81,18 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], met
         raise ModelFileError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}; {hint}") from error
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def read(
+    path: str | os.PathLike[str], limit_bytes: int | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The tensors, each an array of its own that may be written to, and the metadata, as they were given to `write`.
 
-    Nothing is allocated before the whole header has been checked against the length of the file. The checksums are
-    verified where there are any; a file of another program may have none.
+    Nothing is allocated before the whole header has been checked against the length of the file, and this against
+    `limit_bytes`, or without it against the memory that there is. The checksums are verified where there are any; a
+    file of another program may have none.
     Raises ModelFileError, which names the file and what is wrong with it.
     """
     with _opened(path) as file:
+        _check_limit(os.fstat(file.fileno()).st_size, limit_bytes)
         entries, metadata, checksums = _parse(file)
         return {name: _load(file, name, entry, checksums) for name, entry in entries.items()}, metadata
 
@@ -193,6 +199,16 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
         raise ModelFileError(f"cannot read {os.fspath(path)!r}: {error}; restore a copy or save it again") from error
 
 
+def _check_limit(size: int, limit_bytes: int | None) -> None:
+    if limit_bytes is not None and size > limit_bytes:
+        raise ValueError(
+            f"it has {size} bytes, more than the limit of {limit_bytes}: raise limit_bytes if you trust it"
+        )
+    free = available()
+    if limit_bytes is None and free is not None and size > free:
+        raise ValueError(f"it has {size} bytes, and {free} bytes of memory are free")
+
+
 def _parse(file: BufferedReader) -> tuple[dict[str, Entry], dict[str, str], dict[str, object] | None]:
     """Entries in the order of the data, the metadata without its checksums, and these; leaves `file` at the data."""
     size = os.fstat(file.fileno()).st_size
@@ -222,7 +238,7 @@ def _parse(file: BufferedReader) -> tuple[dict[str, Entry], dict[str, str], dict
 
 
 def _json(text: str) -> dict[str, Any]:
-    value = json.loads(text, object_pairs_hook=_unique)
+    value = from_json(text, MAX_HEADER, _unique, "the header")
     if not isinstance(value, dict):
         raise ValueError("the header has another value where an object was expected")
     return value

@@ -19,10 +19,11 @@ from deepxp.data.batches import Batches, Streamed
 from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, ShapeError
 from deepxp.evaluation import Evaluation
 from deepxp.footprint import check_memory, need_of_a_prediction, need_of_a_step, out_of_memory
-from deepxp.health import diagnose
+from deepxp.health import Health
 from deepxp.history import History
 from deepxp.inputs import is_labels, sample_weights, samples, targets
 from deepxp.network import Network
+from deepxp.ops.guard import remember, unless_finite
 from deepxp.ops.random import dropout_bits
 from deepxp.ops.regularization import clip_by_norm, l2_gradient, l2_penalty
 from deepxp.ops.typing import Array
@@ -32,6 +33,7 @@ from deepxp.recursions import backward, class_column, evaluate_loss, forward
 from deepxp.workspace import Memory, Workspace
 
 MANY = 2**16  # bytes of a batch from which on it is read where it is, and not copied first
+ON_NONFINITE = ("stop", "skip")
 
 
 class TrainingStep:
@@ -41,7 +43,8 @@ class TrainingStep:
     never wait for the device; the few numbers that change from step to step are sent ahead. `lr` is the learning rate
     of the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
     that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length
-    of the gradient.
+    of the gradient. With `on_nonfinite="skip"` a step whose loss, update or optimizer state is NaN or infinite leaves
+    theta and the state as they were, and `applied` at 0; `t` counts it all the same.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class TrainingStep:
         *,
         l2: float = 0.0,
         clip_norm: float | None = None,
+        on_nonfinite: str = "stop",
     ) -> None:
         if not isinstance(optimizer, Optimizer | None):
             raise ConfigError(f"optimizer must be one such as dx.Adam(lr=1e-3), got {optimizer!r}")
@@ -60,6 +64,8 @@ class TrainingStep:
             raise ConfigError(f"l2 must be a finite number >= 0, got {l2!r}")
         if clip_norm is not None and not clip_norm > 0:
             raise ConfigError(f"clip_norm must be positive, got {clip_norm!r}; None does not clip")
+        if on_nonfinite not in ON_NONFINITE:
+            raise ConfigError(f"on_nonfinite must be one of {', '.join(ON_NONFINITE)}, got {on_nonfinite!r}")
         self.net, self.optimizer, self.batch_size = net, optimizer or Adam(), batch_size
         check_memory(net, self.optimizer, batch_size, net.backend.free_memory())
         self._l2, self._clip_norm = l2, clip_norm
@@ -67,6 +73,9 @@ class TrainingStep:
         self.gradient = net.gradient()
         with net.backend.active():
             self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
+            skips = on_nonfinite == "skip"
+            self.applied = net.backend.zeros((), net.dtype) if skips else None
+            self._kept = [net.backend.zeros(net.theta.shape, net.dtype) for _ in (net.theta, *self.state) if skips]
         self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
         # what changes from step to step: the host writes it here, a recorded step reads it where the device can
         numbers = [net.backend.numbers(count, net.dtype) for *_, count in self._updates]
@@ -143,8 +152,12 @@ class TrainingStep:
             backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
         if self._clip_norm is not None:
             backend[clip_by_norm](gradient.g, self._clip_norm)
+        if self.applied is not None:
+            backend[remember]((net.theta, *self.state), self._kept)
         for rates, (rule, theta, g, state, _) in zip(self._live_rates, self._updates, strict=True):
             backend[update](rule, theta, g, state, rates)
+        if self.applied is not None:
+            backend[unless_finite](work.J, (net.theta, *self.state), self._kept, self.applied)
 
 
 def train(
@@ -166,6 +179,8 @@ def train(
     shuffle: bool = True,
     on_epoch: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[int, int, float], object] | None = None,
+    on_nonfinite: str = "stop",
+    on_note: Callable[[str], object] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train the network on columns X (n[0], M) and targets y: labels (M,), or columns (n[L], M).
@@ -177,9 +192,13 @@ def train(
     `checkpoints` saves the run, and goes on with it to the bits it would have ended with, had it not been interrupted;
     it must be called with the arguments it had: only a number of epochs that the schedule does not depend on may grow.
 
-    Raises NonFiniteError, with the weights of the last good epoch restored and the history in its `history`, where
-    the loss becomes NaN or infinite; StoppedError where `checkpoints.stop` asked for it; ConfigError, ShapeError and
-    DataError for what does not fit.
+    Where a batch gives NaN or infinity, `on_nonfinite="stop"` raises NonFiniteError, with the weights of the last good
+    epoch restored and the history in its `history`; "skip" does without its update, counts it under `skipped` in the
+    record of the epoch, and only raises for an epoch that has no other batch. `on_note(text)` is told of these, of
+    units that died and of a gradient that explodes; without it, it is a HealthWarning.
+
+    Raises StoppedError where `checkpoints.stop` asked for it; OutOfMemoryError, with the batch size that fits, where
+    the memory does not suffice; ConfigError, ShapeError and DataError for what does not fit.
     """
     epochs, batch_size = _count("epochs", epochs), _count("batch_size", batch_size)
     if not isinstance(schedule, Constant | None):
@@ -196,10 +215,10 @@ def train(
     try:
         with net.backend.active():
             fillable, scale = net.fillable(table)
-            step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm)
-            need = need_of_a_step(net, batch_size) + need_of_a_prediction(net)
+            step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite)
+            need = need_of_a_step(net, optimizer, batch_size) + need_of_a_prediction(net)
             batches = Batches.of(net.backend, fillable, rows, w, scale, need=need)
-            run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step)
+            run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
             good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
             loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)
             if checkpoints is None:
@@ -217,6 +236,7 @@ def train(
                 patience=patience,
                 min_delta=min_delta,
                 shuffle=shuffle,
+                on_nonfinite=on_nonfinite,
             )
             vectors = {"theta": net.theta, "good": good} | ({} if best is None else {"best": best})
             vectors |= {f"state{k}": vector for k, vector in enumerate(step.state)}
@@ -296,6 +316,7 @@ class _Epochs:
     epochs: int
     shuffle: bool
     on_step: Callable[[int, int, float], object] | None
+    health: Health
     at: Position = field(default_factory=Position)
     unread: list[Array] = field(default_factory=list)  # losses of steps, still on the device
     started: float = 0.0
@@ -308,36 +329,44 @@ class _Epochs:
         order = rng.order(net.seed, net.epochs, M) if self.shuffle else np.arange(M)
         rows, steps = self.batches.order(order), -(-M // size)
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
+        pending, saver = self.unread, self.saver
         step.epoch, step.index, total = net.epochs, self.at.steps, self.at.loss
-        for i in range(step.index, steps):
+        health, skips = self.health, None if step.applied is None else self.health.counted
+        health.begin(epoch + 1, order)
+
+        def run(i: int) -> tuple[Workspace, Array]:
             index = rows[i * size : min((i + 1) * size, M)]
             work = step.workspace(index.shape[0], labels=labels)
             self.batches.fill(index, work.X, work.Y, work.w)
             step.lr = step.optimizer.lr * self.schedule.factor(epoch + (i + 0.5) / steps, self.epochs)
-            pending.append(step.run(work, labels=labels, weighted=weighted) * work.m)
+            return work, step.run(work, labels=labels, weighted=weighted)
+
+        for i in range(step.index, steps):
+            work, J = run(i)
+            pending.append((J if skips is None else skips(J, work.m)) * work.m)
             if len(pending) >= net.backend.read_loss_every or i == steps - 1:
-                total += self._read(pending, work, epoch, i + 1)
-                pending.clear()
+                total += self._read(run, i)
+                if skips is not None:
+                    health.read(work, i)
                 if self.on_step is not None:
-                    self.on_step(i + 1, steps, total / min(M, (i + 1) * size))
+                    self.on_step(i + 1, steps, total / max(1, min(M, (i + 1) * size) - health.unused))
             if saver is not None and saver.due() and i < steps - 1:
                 self.at.steps, self.at.loss, self.at.seconds = i + 1, total, time.perf_counter() - self.started
                 saver.save()
-        if not bool(net.backend.xp.all(net.backend.xp.isfinite(net.theta))):  # the last update: no loss has seen it
-            raise diagnose(net, work, step.gradient, epoch + 1, steps)
-        return {"epoch": epoch + 1, "loss": total / M, "lr": step.lr}
+        record = {"epoch": epoch + 1, "loss": total / max(1, M - health.unused), "lr": step.lr}
+        return record | health.end(self.batches, run, steps)
+
+    def _read(self, run: Callable[[int], tuple[Workspace, Array]], i: int) -> float:
+        """The sum of the losses up to step i that were not read yet, in one transfer."""
+        xp, losses = self.net.backend.xp, self.unread
+        total = float(losses[0] if len(losses) == 1 else xp.sum(xp.stack(losses)))
+        if not math.isfinite(total):
+            raise self.health.failed(run, i)
+        losses.clear()
+        return total
 
     def after_epoch(self) -> None:
         """Begin the next epoch, and save the run before it where that is due."""
         self.at.epoch, self.at.steps, self.at.loss, self.at.seconds = self.at.epoch + 1, 0, 0.0, 0.0
         if self.saver is not None and self.saver.due_after_epoch():
             self.saver.save()
-
-    def _read(self, losses: list[Array], work: Workspace, epoch: int, i: int) -> float:
-        """The sum of some losses, in one transfer."""
-        xp = self.net.backend.xp
-        total = float(losses[0] if len(losses) == 1 else xp.sum(xp.stack(losses)))
-        if not math.isfinite(total):
-            first = next((k for k, J in enumerate(losses) if not math.isfinite(float(J))), len(losses) - 1)
-            raise diagnose(self.net, work, self.step.gradient, epoch + 1, i, i - len(losses) + 1 + first)
-        return total

@@ -467,7 +467,7 @@ def test_a_delimiter_is_advised_as_a_flag(capsys):
             "class_weight needs one label for each sample; weigh the samples with sample_weight",
             "--class-weight needs one label for each sample",
         ),
-        ("needs 9 MiB; raise limit_bytes if the file is to be trusted", "needs 9 MiB"),
+        ("needs 9 MiB; raise limit_bytes", "needs 9 MiB; raise --limit-bytes"),
         ("runs/lr=0.1/x.csv: no such file", "runs/lr=0.1/x.csv: no such file"),
         ("lr=0.1.csv: no such file", "lr=0.1.csv: no such file"),
     ],

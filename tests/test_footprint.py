@@ -43,10 +43,8 @@ def test_a_run_that_cannot_fit_ends_before_it_begins_and_names_the_batch_that_fi
     with machine.counting() as seen, pytest.raises(dx.OutOfMemoryError) as caught:
         dx.train(net, *data(), batch_size=200)
     assert seen.allocations == 0
-    need = memory_need(net, dx.Adam(), 200) / 1e6
-    said = (
-        rf"batches of 200 needs {need:.1f} MB on gpu:0 .* MB were free for it; the largest batch that fits has 60 samp"
-    )
+    need = (memory_need(net, dx.Adam(), 200) - net.theta.nbytes) / 1e6
+    said = rf"batches of 200 needs {need:.1f} MB on gpu:0 .* MB are free; the largest batch that fits has 60 samp"
     assert re.search(said, str(caught.value))
     assert "\n" not in str(caught.value)
 
@@ -78,7 +76,7 @@ def test_memory_that_runs_out_on_the_way_is_the_same_sentence(monkeypatch):
         return allocate(size)
 
     monkeypatch.setattr(machine, "allocate", scarce)
-    with pytest.raises(dx.OutOfMemoryError, match=r"needs .* on gpu:0 .* were free") as caught:
+    with pytest.raises(dx.OutOfMemoryError, match=r"needs .* on gpu:0 .* are free") as caught:
         dx.train(net, *data(), batch_size=64)
     assert isinstance(caught.value.__cause__, MemoryError)
 
@@ -86,7 +84,8 @@ def test_memory_that_runs_out_on_the_way_is_the_same_sentence(monkeypatch):
 def test_where_nobody_counts_free_memory_the_need_is_named():
     net = dx.Network(SIZES, backend="cpu")
     said = str(out_of_memory(net, dx.Adam(), 64, None))
-    assert f"needs {memory_need(net, dx.Adam(), 64) / 1e6:.1f} MB beside the data" in said
+    need = memory_need(net, dx.Adam(), 64) - net.theta.nbytes
+    assert f"needs {need / 1e6:.1f} MB on cpu beside the data" in said
     assert "smaller batch_size" in said
 
 

@@ -21,7 +21,7 @@ import pytest
 
 # A room is a module or a sub-package directly under deepxp. A new one needs a line here before it may exist.
 ROOMS = {
-    0: ["ops", "errors", "version"],
+    0: ["ops", "errors", "version", "memory", "bounded"],
     1: ["kernels", "namespaces", "toml", "safetensors"],
     2: [
         "backend",
@@ -62,10 +62,10 @@ OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 
 # Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; what makes it
 # fast, and what stands around it, are rooms that a reader enters only for their own sake.
-AROUND = {"benchmark", "checkpoints", "cli", "data", "devices", "safetensors", "toml"}
-MOST_CODE_LINES = 2300
+AROUND = {"benchmark", "bounded", "checkpoints", "cli", "data", "devices", "memory", "safetensors", "toml"}
+MOST_CODE_LINES = 2500
 MOST_CODE_LINES_OF_KERNELS = 2050  # of which 650 write, launch, multiply, record and send for a GPU
-MOST_CODE_LINES_AROUND = 4650
+MOST_CODE_LINES_AROUND = 4950  # of which the bounds on what strangers hand in are 200
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

@@ -272,7 +272,7 @@ def test_tensors_too_many_and_too_few(tmp_path):
     for change in ({"W3": np.ones((2, 3), np.float32)}, {"drop": ("b1",)}):
         path = saved(tmp_path)
         rewrite(path, **change)
-        with pytest.raises(dx.ModelFileError, match="its sizes need the tensors W1, b1, W2, b2, it has"):
+        with pytest.raises(dx.ModelFileError, match="its sizes need 4 tensors, it has"):
             dx.load(path, "cpu")
 
 

@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, code: int) -> int:
-    from deepxp.cli.wording import as_flags
+    from deepxp.cli.wording import as_flags, visible
 
-    print(f"deepxp: error: {as_flags(' '.join(str(error).split()))}", file=sys.stderr)
+    print(f"deepxp: error: {visible(as_flags(' '.join(str(error).split())))}", file=sys.stderr)
     return code
 
 

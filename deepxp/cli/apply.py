@@ -15,6 +15,7 @@ from deepxp.cli import config, problem
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SIGMOID, SQUARED, encode_for
 from deepxp.cli.report import Report, count, shown, write_whole
+from deepxp.cli.wording import visible
 from deepxp.errors import ConfigError, ModelFileError, ShapeError
 from deepxp.evaluation import evaluate as evaluation
 from deepxp.network import Network
@@ -26,7 +27,7 @@ def evaluate(arguments: Namespace) -> int:
     """Metrics and confusion matrix."""
     settings = config.settings(arguments.flags)
     report = Report(as_json=arguments.json)
-    net = _model(arguments.model, settings.device)
+    net = _model(arguments.model, settings)
     dataset = _digits(net, arguments.model) if settings.data is None else load(settings, net, arguments.model)
     y = encode_for(net, dataset)
     values = evaluation(net, dataset.X.T, y)
@@ -49,7 +50,7 @@ def evaluate(arguments: Namespace) -> int:
 def predict(arguments: Namespace) -> int:
     """One prediction a row, as CSV."""
     settings = config.settings(arguments.flags)
-    net = _model(arguments.model, settings.device)
+    net = _model(arguments.model, settings)
     if arguments.proba and net.loss.name == SQUARED:
         raise ConfigError(f"{arguments.model} predicts numbers; they have no probabilities, leave out --proba")
     dataset = load(settings, net, arguments.model, predicting=True)
@@ -101,13 +102,13 @@ def load(settings: Settings, net: Network, model: str, *, predicting: bool = Fal
 
 
 def _note(text: str) -> None:
-    print(f"deepxp: note: {text}", file=sys.stderr, flush=True)
+    print(f"deepxp: note: {visible(text)}", file=sys.stderr, flush=True)
 
 
-def _model(path: str, device: str) -> Network:
+def _model(path: str, settings: Settings) -> Network:
     """The network in a file; the usual slip, the data in its place, is called by its name."""
     try:
-        return network.load(path, device)
+        return network.load(path, settings.device, limit_bytes=settings.limit_bytes)
     except ModelFileError:
         if _is_other(path):
             raise ConfigError(f"{path} is not a model; MODEL comes first") from None

@@ -63,7 +63,7 @@ def _subject(arguments: Namespace, settings: Settings) -> tuple[Network, np.ndar
         task = problem(settings)
         net, (X, y), name = task.network(settings, backend=backend_of(settings.device)), task.train, task.name
     else:
-        net = network.load(arguments.model, settings.device)
+        net = network.load(arguments.model, settings.device, limit_bytes=settings.limit_bytes)
         if settings.data is None:
             return net, *_random(net, _samples(net)), "random numbers"
         dataset = load(settings, net, arguments.model)

@@ -1,6 +1,5 @@
 """From flags, a config file and the defaults to settings: a flag goes over the file, the file over the default."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepxp import toml
+from deepxp.bounded import TOML_BYTES, from_toml
 from deepxp.cli.options import ROWS, Settings
 from deepxp.errors import ConfigError
 
@@ -41,17 +41,22 @@ def dumps(chosen: Settings) -> str:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path}: is a folder or a device, not a file")
+        with path.open("rb") as file:
+            found = from_toml(file.read(TOML_BYTES + 1).decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # not TOML, or not UTF-8
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path}: is not TOML: {error}") from None
     values = {}
     for key, value in found.items():
         name = key.replace("_", "-")
         if name not in ROWS:
             hint = nearest(name, ROWS) or f"; there are {', '.join(ROWS)}"
-            raise ConfigError(f"{path}: unknown key {key!r}{hint}")
+            raise ConfigError(f"{path}: unknown key {key!r:.80}{hint}")
         values[name] = _read(f"{path}: {key}", name, value)
     return values
 
@@ -63,5 +68,5 @@ def _read(place: str, name: str, value: Any) -> Any:
     kind = row.metadata["kind"]
     try:
         return kind.read(value)
-    except (ValueError, TypeError, KeyError):
-        raise ConfigError(f"{place} must be {kind.allowed}, got {value!r}") from None
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise ConfigError(f"{place} must be {kind.allowed}, got {value!r:.200}") from None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepxp import modelfile
+from deepxp.cli import config
 from deepxp.cli.report import Report
 from deepxp.devices import cupy_wheels, devices
 from deepxp.version import __version__
@@ -23,7 +24,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 def run(arguments: Namespace) -> int:
     """Versions, packages, devices; of a model what its file holds."""
     report = Report(as_json=arguments.json)
-    model = of_model(Path(arguments.model)) if arguments.model else None
+    model = of_model(Path(arguments.model), config.settings(arguments.flags).limit_bytes) if arguments.model else None
     found = of_machine()
     report.result(found | ({"model": model} if model else {}))
     if arguments.json:
@@ -56,14 +57,15 @@ def of_machine() -> dict[str, Any]:
     }
 
 
-def of_model(path: Path) -> dict[str, Any]:
+def of_model(path: Path, limit_bytes: int | None = None) -> dict[str, Any]:
     """What a model file says; opened without building the network."""
-    model, theta, _ = modelfile.read(path)
-    content = path.read_bytes()
+    model, theta, _ = modelfile.read(path, limit_bytes)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "file": str(path),
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": path.stat().st_size,
+        "sha256": sha256,
         "sizes": list(model.sizes),
         "hidden": list(model.hidden),
         "loss": model.loss,

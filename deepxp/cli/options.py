@@ -95,8 +95,10 @@ SCALE = (
 )
 SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
 BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
+LIMIT = "the most memory that a file may ask for (64 times its size, at least 256 MiB, at most 8 GiB)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
 PRECISION = "of products on a GPU: fp32, tf32 or bf16 (faster, less exact; the weights stay float32)"
+NONFINITE = "where a batch gives NaN or infinity: stop, or skip it, and say so"
 PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
 EVERY = "time between checkpoints, or such as 1epoch, 500steps, none: only when it is stopped"
 
@@ -115,6 +117,7 @@ class Settings:
     labels: str | None = option("data", None, TEXT, "FILE", "the targets alone: .npy, idx, or text with one per line")
     delimiter: str | None = option("data", None, CHARACTER, "CHAR", "what separates the cells of a table, or tab")
     header: str = option("data", "auto", HEADER, "", "whether a table starts with column names")
+    limit_bytes: int | None = option("data", None, _whole(1), "N", LIMIT)
     test: float = option("data", 0.2, FRACTION, "X", "part of the rows held out; data with a test part use that")
     validation: float = option("data", 0.1, FRACTION, "X", "part of the remaining rows that is watched")
     scale: str = option("data", "auto", _choice(*KINDS), "KIND", SCALE)
@@ -137,6 +140,7 @@ class Settings:
     clip_norm: float | None = option("training", None, POSITIVE, "X", "the greatest length of a gradient")
     class_weight: str = option("training", "none", _choice("none", "balanced"), "KIND", BALANCED)
     patience: int | None = option("training", None, _whole(1), "N", PATIENCE)
+    on_nonfinite: str = option("training", "stop", _choice("stop", "skip"), "KIND", NONFINITE)
     device: str = option("run", "auto", TEXT, "NAME", "cpu, gpu, gpu:N, or auto: a GPU where one is usable")
     precision: str = option("run", FULL, _choice(*PRECISIONS), "KIND", PRECISION)
     seed: int = option("run", 0, _whole(0), "N", "of the weights, the order of the samples, dropout and the split")
@@ -149,7 +153,7 @@ ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fiel
 """The rows, by the name of the flag and of the key in a config file."""
 
 CHECKED = ROWS.keys() & {
-    *("target", "labels", "delimiter", "header", "scale"),
+    *("target", "labels", "delimiter", "header", "limit-bytes", "scale"),
     *("hidden", "activation", "dropout", "loss", "dtype", "seed", "device"),
 }
 """The rows that `deepxp check` takes as well."""

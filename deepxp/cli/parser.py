@@ -14,7 +14,7 @@ from deepxp.version import __version__
 
 FLAG = "flag:"  # what dest begins with for a row of the table, so that those that were given can be told from the rest
 MODEL = "a model.safetensors that train wrote"
-READING = ("target", "labels", "delimiter", "header")
+READING = ("target", "labels", "delimiter", "header", "limit-bytes")
 
 DESCRIPTION = """\
 One L-layer neural network that trains on the CPU with NumPy or on a CUDA GPU
@@ -139,13 +139,14 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     predict = command("predict", "apply", "MODEL DATA", "what a model says of every row", PREDICT, PREDICT_EXAMPLES)
     predict.add_argument("model", metavar="MODEL", help=MODEL)
     predict.add_argument(f"{FLAG}data", metavar="DATA", help="samples, in any format that train reads")
-    _rows(predict, ("target", "delimiter", "header", "device"))
+    _rows(predict, ("target", "delimiter", "header", "limit-bytes", "device"))
     predict.add_argument("--out", metavar="FILE", help="write a CSV file in place of stdout")
     predict.add_argument("--proba", action="store_true", help="the probability of every class too, below a header")
     _json(predict)
 
     info = command("info", "info", "[MODEL]", "versions, devices, and what a model file holds", INFO)
     info.add_argument("model", metavar="MODEL", nargs="?", help=MODEL)
+    _rows(info, ("limit-bytes",))
     _json(info)
 
     check = command("check", "check", "[MODEL]", "is the gradient right, and do the devices agree?", CHECK)

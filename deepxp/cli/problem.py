@@ -87,6 +87,7 @@ def load(settings: Settings, n_features: int | None = None, columns: Columns = B
         header=header,
         delimiter=settings.delimiter,
         n_features=n_features,
+        limit_bytes=settings.limit_bytes,
         columns=columns,
     )
     for X, where in ((found.X, found.where), (found.X_test, in_file(f"{found.name}, test part"))):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from deepxp.cli.wording import visible
 from deepxp.errors import DeepxpError
 
 WIDTH = 12  # of the names that lines begin with
@@ -24,7 +25,7 @@ class Report:
     def line(self, name: str, text: str = "") -> None:
         """`name      text`, or a line as it is."""
         if self.stream is not None:
-            print(f"{name:<{WIDTH}}{text}" if text else name, file=self.stream, flush=True)
+            print(visible(f"{name:<{WIDTH}}{text}" if text else name), file=self.stream, flush=True)
 
     def warn(self, text: str) -> None:
         """Something went wrong, and the command goes on: a line on stderr, also where `quiet`."""

@@ -109,6 +109,23 @@ def _absolute(path: str | None) -> str | None:
 def _fit(
     settings: Settings, report: Report, folder: Folder, task: Problem, net: Network, optimizer: Optimizer
 ) -> History:
+    notes: list[str] = []
+    try:
+        return _watched(settings, report, folder, task, net, optimizer, notes)
+    finally:
+        for note in notes:
+            report.line("note", note)
+
+
+def _watched(
+    settings: Settings,
+    report: Report,
+    folder: Folder,
+    task: Problem,
+    net: Network,
+    optimizer: Optimizer,
+    notes: list[str],
+) -> History:
     def on_epoch(record: dict[str, float]) -> None:
         try:
             folder.record(record)
@@ -148,6 +165,8 @@ def _fit(
                 l2=settings.l2,
                 clip_norm=settings.clip_norm,
                 patience=settings.patience,
+                on_nonfinite=settings.on_nonfinite,
+                on_note=notes.append,
                 on_epoch=on_epoch,
                 on_step=progress.on_step,
                 checkpoints=checkpoints,
@@ -192,7 +211,7 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     report.line("network", f"{network_line(net)}: {parameters}")
     free = net.backend.free_memory()
     there = "" if free is None else f"; {size(free)} are free on {net.backend.name}"
-    fits = free is None or need + need_of_a_prediction(net) + held <= free
+    fits = free is None or net.backend.name == "cpu" or need + need_of_a_prediction(net) + held <= free
     stays = "" if fits else ", which stay on the host and are sent batch by batch"
     told = f"{size(need)} for the network and a batch, {size(held)} of data{stays}{there}"
     report.line("memory", f"{size(need + held)}: {told}")

@@ -8,8 +8,8 @@ PHRASES = {
     "header='yes'": "--header",
     "header='no'": "--no-header",
     "; weigh the samples with sample_weight": "",
-    "; raise limit_bytes if the file is to be trusted": "",
-    " (limit_bytes)": "",
+    "raise limit_bytes": "raise --limit-bytes",
+    "(limit_bytes)": "(--limit-bytes)",
     "name the targets with target=": "name the targets with --target",
     "any table with delimiter=": "any table with --delimiter",
     "class_weight needs": "--class-weight needs",
@@ -25,7 +25,12 @@ def as_flags(message: str) -> str:
     return ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')} {_value(found[2])}", message)
 
 
+def visible(text: str) -> str:
+    """Text from a file, such as a name of a column, without what would steer the terminal it is shown on."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
 def _value(text: str) -> str:
     if text == r"'\t'":
         return "tab"
-    return text if text.startswith("'") else f"{float(text):g}"
+    return text if text.startswith("'") or text.isdecimal() else f"{float(text):g}"

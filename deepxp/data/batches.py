@@ -37,7 +37,7 @@ class Batches:
     ) -> "Batches | Streamed":
         """The tables moved to the device, once, where they fit beside the `need` bytes of a run; else they stay on the
         host, from where batches are sent."""
-        if fits(backend, (X, Y, w), need):
+        if not hasattr(backend, "lane") or fits(backend, (X, Y, w), need):  # the CPU reads tables where they are
             try:
                 there = [None if x is None else backend.asarray(x) for x in (X, Y, w)]
                 return cls(backend, there[0], there[1], there[2], scale)
@@ -80,7 +80,7 @@ class Streamed:
         return np.asarray(rows)
 
     def fill(self, rows: Array, X: Array, Y: Array, w: Array) -> None:
-        """Write the samples `rows` (m,), m at most that of the first call, into X (m, n[0]), Y and w on the device."""
+        """Write the samples `rows` (m,) into X (m, n[0]), Y and w on the device."""
         self._send("X", self.X, rows, X)
         if self.scale is not None:
             self.scale(X)
@@ -89,7 +89,7 @@ class Streamed:
             self._send("w", self.w, rows, w)
 
     def _send(self, name: str, table: Array, rows: Array, out: Array) -> None:
-        if name not in self._lanes:
+        if name not in self._lanes or self._lanes[name].rows < out.shape[0]:
             narrower = min(table.dtype, out.dtype, key=lambda dtype: dtype.itemsize)  # fewer bytes to send
             self._lanes[name] = self.backend.lane(out.shape, narrower)
         self._lanes[name].fill(partial(gather_on_the_host, np, table, rows), out)

@@ -91,7 +91,7 @@ class Lane:
     """
 
     def __init__(self, cupy: Namespace, pinned: Any, shape: tuple[int, ...], dtype: Any) -> None:
-        self._cupy, self._turn = cupy, 0
+        self._cupy, self._turn, self.rows = cupy, 0, shape[0]
         self._host = [pinned(shape, dtype) for _ in range(2)]
         self._device = [cupy.empty(shape, dtype=dtype) for _ in range(2)]
         self._copied, self._read = (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from zipfile import BadZipFile
 
+from deepxp.data.readers.options import limit_of
 from deepxp.errors import DataError
 
 DEFLATE_RATIO = 1032
@@ -41,7 +42,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error
     except (OSError, EOFError, zlib.error, BadZipFile) as error:
-        raise DataError(f"{path}: is damaged or not what its name says: {error}") from error
+        raise DataError(f"{path}: is damaged or not what its name says: {error!s:.200}") from error
 
 
 def most_bytes(path: Path) -> int:
@@ -49,29 +50,39 @@ def most_bytes(path: Path) -> int:
     return path.stat().st_size * (DEFLATE_RATIO if is_packed(path) else 1)
 
 
-def check_limit(path: Path, nbytes: int, limit: int) -> None:
-    """Raise DataError if `nbytes` are more than the `limit` that the caller set on one file."""
-    if nbytes > limit:
+def check_limit(path: Path, nbytes: int, limit: int | None) -> None:
+    """Raise DataError if `nbytes` are more than the `limit` on one file, which the caller may have set."""
+    most = limit_of(path.stat().st_size, None) if limit is None else limit
+    if nbytes > most:
         raise DataError(
-            f"{path}: needs {nbytes / 2**20:,.0f} MiB unpacked, more than the limit of {limit / 2**20:,.0f} MiB; "
+            f"{path}: needs {nbytes / 2**20:,.0f} MiB unpacked, more than the limit of {most / 2**20:,.0f} MiB; "
             "raise limit_bytes if the file is to be trusted"
         )
 
 
-def text_lines(path: Path, limit: int) -> Iterator[str]:
+LONGEST_LINE = 2**20
+"""A line may be this long, or a 64th of the limit, if that is longer: its cells are objects of 60 bytes for a while."""
+
+
+def text_lines(path: Path, limit: int | None) -> Iterator[str]:
     """The lines of a UTF-8 file with their ends; line k of the file is the k-th one, counted from 1.
 
     A byte order mark is dropped, and a comment line (its first character is #) arrives blank, so that numbers hold.
-    Raises DataError, with the line, for bytes that are not UTF-8, and once more than `limit` bytes were unpacked.
+    Raises DataError, with the line, for bytes that are not UTF-8, for a line that is too long, and once more than
+    `limit` bytes were unpacked.
     """
     total = 0
     with opened(path) as stream:
+        most = limit_of(path.stat().st_size, limit)
+        longest = max(LONGEST_LINE, most // 64)
         for number in count(1):
-            raw = stream.readline(limit - total + 1)
+            raw = stream.readline(min(longest, most - total) + 1)
             if not raw:
                 return
             total += len(raw)
-            check_limit(path, total, limit)
+            check_limit(path, total, most)
+            if len(raw) > longest:
+                raise DataError(f"{path}:{number}: is longer than {longest} bytes; raise limit_bytes to 64 times that")
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from deepxp.data.readers.options import NO_TARGET, Options
 from deepxp.errors import ConfigError, DataError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_DIMENSIONS = 8
 
 
 def read(path: Path, options: Options) -> Dataset:
@@ -47,7 +48,7 @@ def is_idx(start: bytes) -> bool:
     return len(start) == 4 and start[:2] == b"\0\0" and start[2] in DTYPES and start[3] > 0
 
 
-def read_array(path: Path, limit: int) -> np.ndarray:
+def read_array(path: Path, limit: int | None) -> np.ndarray:
     """The array in `path`, in native byte order.
 
     Raises DataError if the magic number is wrong, if the sizes do not match the length of the file, or if they exceed
@@ -61,8 +62,10 @@ def read_array(path: Path, limit: int) -> np.ndarray:
         if len(sizes) < 4 * start[3]:
             raise DataError(f"{path}: is cut short within its header")
         shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+        if len(shape) > MOST_DIMENSIONS or (0 in shape and max(shape) > 0):
+            raise DataError(f"{path}: declares {_shown(shape)} values; an array of images has 4 sizes at most, none 0")
         nbytes = math.prod(shape) * dtype.itemsize
-        declared = f"{path}: declares {' x '.join(map(str, shape))} values, {nbytes} bytes,"
+        declared = f"{path}: declares {_shown(shape)} values, {nbytes} bytes,"
         if nbytes > most_bytes(path):
             raise DataError(f"{declared} but cannot hold more than {most_bytes(path)}; it is damaged or cut short")
         check_limit(path, nbytes, limit)
@@ -70,6 +73,10 @@ def read_array(path: Path, limit: int) -> np.ndarray:
     if len(values) != nbytes:
         raise DataError(f"{declared} but holds {'more' if len(values) > nbytes else len(values)}")
     return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape[:8])) + (" x ..." if len(shape) > 8 else "")
 
 
 def _labels_of(images: Path) -> Path | None:

@@ -7,11 +7,13 @@ import numpy as np
 from deepxp.data.places import Where, at_lines, in_file
 from deepxp.data.readers import idx, npy
 from deepxp.data.readers.arrays import as_targets
-from deepxp.data.readers.files import text_lines
+from deepxp.data.readers.files import check_limit, text_lines
 from deepxp.data.readers.formats import format_of
 from deepxp.data.readers.numbers import is_number, parse, target_column
-from deepxp.data.readers.options import Options
+from deepxp.data.readers.options import Options, limit_of
 from deepxp.errors import DataError
+
+LINE_BYTES = 320  # of a target that is text, with the place it was read from
 
 
 def read_labels(path: Path, options: Options) -> tuple[np.ndarray, Where]:
@@ -26,14 +28,18 @@ def read_labels(path: Path, options: Options) -> tuple[np.ndarray, Where]:
         return as_targets(array, str(path)), in_file(path)
     if form in ("npz", "svmlight"):
         raise DataError(f"{path}: targets are read from .npy, from idx or from text with one target per line")
-    lines = enumerate(text_lines(path, options.limit_bytes), start=1)
-    numbered = [(line, text) for line, text in lines if text.strip()]
+    limit = limit_of(path.stat().st_size, options.limit_bytes)
+    numbered = []
+    for line, text in enumerate(text_lines(path, limit), start=1):
+        if text.strip():
+            numbered.append((line, text))
+            check_limit(path, LINE_BYTES * len(numbered), limit)
     if options.header == "yes" or (options.header == "auto" and _has_header([text for _, text in numbered])):
         del numbered[:1]
     if not numbered:
         raise DataError(f"{path}: has no targets, only blank lines or comments")
     where = at_lines(path, [line for line, _ in numbered])
-    return target_column([text for _, text in numbered], where), where
+    return target_column([text for _, text in numbered], where, limit), where
 
 
 def _has_header(cells: list[str]) -> bool:

@@ -57,22 +57,26 @@ def _names_columns(cells: list[str], wanted: tuple[str, ...], options: Options) 
 
 
 def _by_name(cells: list[str], wanted: tuple[str, ...], options: Options, place: str) -> Layout:
-    missing = [name for name in wanted if name not in cells]
+    places: dict[str, list[int]] = {}
+    for place_of, name in enumerate(cells):
+        places.setdefault(name, []).append(place_of)
+    missing = [name for name in wanted if name not in places]
     if missing:
         raise DataError(
             f"{place}: the model needs the columns {_shown(list(wanted))}; this table has {_shown(cells)}; "
             f"missing: {_shown(missing)}"
         )
     for name in wanted:
-        if cells.count(name) > 1:
-            raise DataError(f"{place}: {cells.count(name)} columns are named {name!r}; the model needs one")
+        if len(places[name]) > 1:
+            raise DataError(f"{place}: {len(places[name])} columns are named {name!r}; the model needs one")
     target: int | None = None
     if options.target is not None:
         target, _ = _target(cells, replace(options, n_features=None), place)
     elif options.columns.target in cells:
         target, _ = _target(cells, replace(options, target=options.columns.target, header="yes"), place)
-    columns = tuple(map(cells.index, wanted))
-    ignored = tuple(name for position, name in enumerate(cells) if position not in {*columns, target})
+    columns = tuple(places[name][0] for name in wanted)
+    used = {*columns, target}
+    ignored = tuple(name for position, name in enumerate(cells) if position not in used)
     return Layout(len(cells), target, True, wanted, columns, ignored, tuple(cells))
 
 

@@ -1,8 +1,8 @@
-"""NumPy's .npz: named arrays in a zip archive."""
+"""NumPy's .npz: named arrays in a zip archive. Nothing is unpacked to the disk: a member's name is not a path."""
 
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from deepxp.data.dataset import Dataset
 from deepxp.data.places import in_file
 from deepxp.data.readers import npy
 from deepxp.data.readers.arrays import as_table, as_targets
-from deepxp.data.readers.files import check_limit, opened
+from deepxp.data.readers.files import DEFLATE_RATIO, check_limit, opened
 from deepxp.data.readers.options import NO_TARGET, Options, Target
-from deepxp.errors import ConfigError, DataError
+from deepxp.errors import ConfigError, DataError, DeepxpError
 
 FEATURES = ("x_train", "x", "data")
 TARGETS = ("y_train", "y", "target")
@@ -35,7 +35,9 @@ def read(path: Path, options: Options) -> Dataset:
     """
     try:
         keys, arrays = _unpack(path, options)
-    except (RuntimeError, UnicodeDecodeError) as error:  # encrypted, or packed in a way this Python does not know
+    except (RuntimeError, ValueError) as error:  # an archive that contradicts itself
+        if isinstance(error, DeepxpError):
+            raise
         raise DataError(f"{path}: cannot be unpacked: {error}") from error
     tables = {key: as_table(arrays[key], f"{path}[{key}]") for key in (keys.X, keys.X_test) if key in arrays}
     targets = {key: as_targets(arrays[key], f"{path}[{key}]") for key in (keys.y, keys.y_test) if key in arrays}
@@ -63,15 +65,27 @@ def _unpack(path: Path, options: Options) -> tuple[Keys, dict[str | None, np.nda
         check_limit(path, sum(member.file_size for member in used.values()), options.limit_bytes)
         for key, member in used.items():
             name = f"{path}[{key}]"
-            with archive.open(member) as array:
-                npy.check_header(cast(BinaryIO, array), name, member.file_size)
-            with archive.open(member) as array:
-                arrays[key] = npy.read_stream(cast(BinaryIO, array), name)
+            _check_member(member, name, path.stat().st_size)
+            with archive.open(member) as unpacked:
+                array = cast(BinaryIO, unpacked)
+                declared = npy.read_header(array, name, member.file_size)
+                arrays[key] = npy.read_data(array, declared, name)
     return keys, arrays
 
 
+def _check_member(member: ZipInfo, name: str, size: int) -> None:
+    """Raises DataError for a member that NumPy would not have written into a file of `size` bytes. Of the packings of
+    zip some take memory by what the archive says, before they unpack anything."""
+    if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED) or member.flag_bits & 1:
+        raise DataError(
+            f"{name}: is encrypted or packed in a way that is not read; save it with numpy.savez_compressed"
+        )
+    if member.compress_size > size or member.file_size > DEFLATE_RATIO * member.compress_size:
+        raise DataError(f"{name}: declares {member.file_size} bytes, which its {size} bytes on disk cannot hold")
+
+
 def _choose(names: tuple[str, ...], target: Target, path: Path) -> Keys:
-    holds = f"it holds {', '.join(names) or 'nothing'}"
+    holds = f"it holds {_shown(names)}"
     if isinstance(target, int):
         raise ConfigError(f"{path}: target={target}: an .npz names its arrays; {holds}")
     y = None if target is NO_TARGET else _find(TARGETS if target is None else (target,), names)
@@ -90,6 +104,11 @@ def _choose(names: tuple[str, ...], target: Target, path: Path) -> Keys:
     if y is None or X_test is None or y_test is None:
         X_test = y_test = None
     return Keys(X, y, X_test, y_test)
+
+
+def _shown(names: tuple[str, ...], most: int = 8) -> str:
+    more = f", ... ({len(names)} arrays)" if len(names) > most else ""
+    return ", ".join(f"{name:.40}" for name in names[:most]) + more or "nothing"
 
 
 def _find(wanted: tuple[str, ...], names: tuple[str, ...]) -> str | None:

@@ -33,13 +33,18 @@ def parse(rows: Sequence[Sequence[str]]) -> np.ndarray | None:
 
 def is_number(text: str) -> bool:
     """Whether `text` is a number."""
+    try:
+        float(text)  # all that `parse` takes, and more; it is quick, and a row may have 10^5 names
+    except ValueError:
+        return False
     return parse([[text]]) is not None
 
 
-def target_column(cells: Sequence[str], where: Where) -> np.ndarray:
+def target_column(cells: Sequence[str], where: Where, limit: int) -> np.ndarray:
     """Targets from text, (m,): int64 if all are whole numbers, float64 if all are numbers, else the text itself.
 
-    Raises DataError for an empty cell, and for a gap such as NA among numbers, which would pass for a class name.
+    Raises DataError for an empty cell, for a gap such as NA among numbers, which would pass for a class name, and for
+    text that takes more than `limit` bytes: in an array every cell is as long as the longest.
     """
     cells = [cell.strip() for cell in cells]
     if "" in cells:
@@ -53,4 +58,7 @@ def target_column(cells: Sequence[str], where: Where) -> np.ndarray:
         raise DataError(
             f"{where(gaps[0])}: the target {cells[gaps[0]]!r} stands among numbers; remove the row or fill it in"
         )
+    longest = max(range(len(cells)), key=lambda row: len(cells[row]))
+    if len(cells) * len(cells[longest]) * np.dtype("U1").itemsize > limit:
+        raise DataError(f"{where(longest)}: the target is {len(cells[longest])} characters long; shorten it")
     return np.array(cells)

@@ -7,6 +7,14 @@ from typing import Final, Literal, NamedTuple
 from deepxp.errors import ConfigError
 
 LIMIT_BYTES: Final = 8 * 2**30
+LEAST_LIMIT: Final = 256 * 2**20
+PACKED_RATIO: Final = 64  # data that packs better than this is rarely data
+
+
+def limit_of(size: int, limit: int | None) -> int:
+    """The most bytes that a file of `size` bytes may take in memory: `limit`, or where that is None 64 times its size,
+    though 256 MiB in any case and never more than 8 GiB."""
+    return min(LIMIT_BYTES, max(LEAST_LIMIT, PACKED_RATIO * size)) if limit is None else limit
 
 
 class NoTarget(Enum):
@@ -43,7 +51,7 @@ class Options:
     header: Header = "auto"
     delimiter: str | None = None
     n_features: int | None = None
-    limit_bytes: int = LIMIT_BYTES
+    limit_bytes: int | None = None
     columns: Columns = BY_POSITION
 
     def __post_init__(self) -> None:
@@ -55,5 +63,5 @@ class Options:
             raise ConfigError(f"delimiter={self.delimiter!r} separates no cells; give one character such as ',' or ';'")
         if self.n_features is not None and self.n_features < 1:
             raise ConfigError(f"n_features={self.n_features}: a sample has at least one feature")
-        if self.limit_bytes < 1:
+        if self.limit_bytes is not None and self.limit_bytes < 1:
             raise ConfigError(f"limit_bytes={self.limit_bytes}: nothing can be read within that")

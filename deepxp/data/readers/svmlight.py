@@ -10,10 +10,11 @@ from deepxp.data.dataset import Dataset
 from deepxp.data.places import Where, at_lines
 from deepxp.data.readers.files import check_limit, text_lines
 from deepxp.data.readers.numbers import is_number, target_column
-from deepxp.data.readers.options import NO_TARGET, Options
+from deepxp.data.readers.options import NO_TARGET, Options, limit_of
 from deepxp.errors import ConfigError, DataError
 
 FLOAT64_BYTES = 8
+ROW_BYTES, VALUE_BYTES = 160, 16  # what a line and a pair of it take while the file is read
 
 
 def read(path: Path, options: Options) -> Dataset:
@@ -26,9 +27,10 @@ def read(path: Path, options: Options) -> Dataset:
     """
     if isinstance(options.target, (str, int)):
         raise ConfigError(f"{path}: the first number of each line is its target; target={options.target!r} cannot be")
+    limit = limit_of(path.stat().st_size, options.limit_bytes)
     lines, counts, labels = array("q"), array("q"), list[str]()
     columns, values = array("q"), array("d")
-    for line, text in enumerate(text_lines(path, options.limit_bytes), start=1):
+    for line, text in enumerate(text_lines(path, limit), start=1):
         tokens = text.partition("#")[0].split()
         if not tokens:
             continue
@@ -38,26 +40,27 @@ def read(path: Path, options: Options) -> Dataset:
         previous = 0
         for position, token in enumerate(tokens[1:], start=2):
             try:
-                index, value = _pair(token, previous, options)
+                index, value = _pair(token, previous, options, limit)
             except DataError as error:
                 raise DataError(f"{path}:{line}:{position}: {error}") from None
             columns.append(index - 1)
             values.append(value)
             previous = index
+        check_limit(path, ROW_BYTES * len(lines) + VALUE_BYTES * len(columns), limit)
     if not lines:
         raise DataError(f"{path}: has no rows, only blank lines or comments")
     n = options.n_features or max(columns, default=-1) + 1
     if n == 0:
         raise DataError(f"{path}: has no feature columns: no line names an index:value pair")
-    check_limit(path, len(lines) * n * FLOAT64_BYTES, options.limit_bytes)
+    check_limit(path, len(lines) * n * FLOAT64_BYTES, limit)
     X = np.zeros((len(lines), n))
     X[np.repeat(np.arange(len(lines)), counts), columns] = values
     where, where_y = at_lines(path, lines), at_lines(path, lines, column=1)
-    y = None if options.target is NO_TARGET else _targets(labels, where_y)
+    y = None if options.target is NO_TARGET else _targets(labels, where_y, limit)
     return Dataset(X, y, str(path), where=where, where_y=where_y)
 
 
-def _pair(token: str, previous: int, options: Options) -> tuple[int, float]:
+def _pair(token: str, previous: int, options: Options, limit: int) -> tuple[int, float]:
     """The index and the value in `token`; the DataError it raises is without the place."""
     left, _, right = token.partition(":")
     try:
@@ -70,15 +73,15 @@ def _pair(token: str, previous: int, options: Options) -> tuple[int, float]:
         raise DataError(f"index {index} after {previous}: the indices of a line must rise")
     if options.n_features and index > options.n_features:
         raise DataError(f"index {index}, but {options.n_features} features are expected")
-    if index * FLOAT64_BYTES > options.limit_bytes:
-        raise DataError(f"index {index}: one dense row exceeds the limit of {options.limit_bytes} bytes (limit_bytes)")
+    if index * FLOAT64_BYTES > limit:
+        raise DataError(f"index {index}: one dense row exceeds the limit of {limit} bytes (limit_bytes)")
     if not isfinite(value):
         raise DataError(f"{right!r} is not finite")
     return index, value
 
 
-def _targets(labels: list[str], where: Where) -> np.ndarray:
-    y = target_column(labels, where)
+def _targets(labels: list[str], where: Where, limit: int) -> np.ndarray:
+    y = target_column(labels, where, limit)
     if y.dtype.kind == "U":
         row = next(row for row, label in enumerate(labels) if not is_number(label))
         raise DataError(f"{where(row)}: {labels[row]!r} is no label; a line starts with one number")

@@ -11,13 +11,14 @@ import numpy as np
 
 from deepxp.data.dataset import Dataset
 from deepxp.data.places import at_lines
-from deepxp.data.readers.files import check_limit, text_lines
+from deepxp.data.readers.files import LONGEST_LINE, check_limit, text_lines
 from deepxp.data.readers.layout import Layout, layout
 from deepxp.data.readers.numbers import is_number, parse, target_column
-from deepxp.data.readers.options import Options
+from deepxp.data.readers.options import Options, limit_of
 from deepxp.errors import DataError
 
 BLOCK_CELLS = 2**18  # cells that are text at one time: many enough to start the parser seldom, few enough to fit
+TARGET_BYTES = 160  # of a target that is text, while the file is read
 
 
 class Record(NamedTuple):
@@ -35,7 +36,8 @@ def read(path: Path, options: Options) -> Dataset:
     is no finite number and for a line with too few or too many cells.
     """
     delimiter = options.delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
-    records = _records(path, delimiter, options.limit_bytes)
+    limit = limit_of(path.stat().st_size, options.limit_bytes)
+    records = _records(path, delimiter, limit)
     first = next(records, None)
     if first is None:
         raise DataError(f"{path}: has no rows, only blank lines or comments")
@@ -56,14 +58,14 @@ def read(path: Path, options: Options) -> Dataset:
         if table is None or not np.isfinite(table).all():
             raise _bad_cell(path, block, shape)
         values.frombytes(table.astype(np.float64).tobytes())
-        check_limit(path, len(values) * values.itemsize, options.limit_bytes)
+        check_limit(path, len(values) * values.itemsize + TARGET_BYTES * len(targets), limit)
     if not lines:
         raise DataError(f"{path}: has no rows after the header")
     where = at_lines(path, lines)
     where_y = where if shape.target is None else at_lines(path, lines, shape.target + 1)
     return Dataset(
         np.frombuffer(values).reshape(len(lines), -1),
-        None if shape.target is None else target_column(targets, where_y),
+        None if shape.target is None else target_column(targets, where_y, limit),
         str(path),
         shape.features,
         target=None if shape.target is None else shape.names[shape.target] if shape.names else shape.target,
@@ -74,10 +76,21 @@ def read(path: Path, options: Options) -> Dataset:
 
 
 def _records(path: Path, delimiter: str, limit: int) -> Iterator[Record]:
-    rows = csv.reader(text_lines(path, limit), delimiter=delimiter, skipinitialspace=True, strict=True)
+    longest, length = max(LONGEST_LINE, limit // 64), 0
+
+    def lines() -> Iterator[str]:
+        nonlocal length
+        for text in text_lines(path, limit):
+            length += len(text)
+            if length > longest:
+                raise DataError(f"{path}:{line + 1}: these cells are longer than {longest} characters; close the quote")
+            yield text
+
+    rows = csv.reader(lines(), delimiter=delimiter, skipinitialspace=True, strict=True)
     line = 0
     try:
         for cells in rows:
+            length = 0
             # A quoted cell may run over several lines: the record starts after the last line of the one before.
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield Record(line + 1, cells)

@@ -15,15 +15,16 @@ from deepxp.backend import Backend
 from deepxp.checkpoints.config import configuration
 from deepxp.checkpoints.position import Position
 from deepxp.checkpoints.saver import Checkpoints, Saver
-from deepxp.data.batches import Batches
-from deepxp.errors import ConfigError, NonFiniteError, ShapeError
+from deepxp.data.batches import Batches, Streamed
+from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, ShapeError
 from deepxp.evaluation import Evaluation
-from deepxp.footprint import check_memory
+from deepxp.footprint import check_memory, need_of_a_prediction, need_of_a_step, out_of_memory
 from deepxp.health import Health
 from deepxp.history import History
 from deepxp.inputs import is_labels, sample_weights, samples, targets
 from deepxp.network import Network
 from deepxp.ops.guard import remember, unless_finite
+from deepxp.ops.random import dropout_bits
 from deepxp.ops.regularization import clip_by_norm, l2_gradient, l2_penalty
 from deepxp.ops.typing import Array
 from deepxp.ops.updates import update
@@ -39,8 +40,8 @@ class TrainingStep:
     """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
 
     After the first batch of a given size the recursions allocate no arrays, copy nothing between host and device, and
-    never wait for the device; dropout's random bits are drawn on the host and copied in. `lr` is the learning rate of
-    the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
+    never wait for the device; the few numbers that change from step to step are sent ahead. `lr` is the learning rate
+    of the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
     that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length
     of the gradient. With `on_nonfinite="skip"` a step whose loss, update or optimizer state is NaN or infinite leaves
     theta and the state as they were, and `applied` at 0; `t` counts it all the same.
@@ -76,8 +77,11 @@ class TrainingStep:
             self.applied = net.backend.zeros((), net.dtype) if skips else None
             self._kept = [net.backend.zeros(net.theta.shape, net.dtype) for _ in (net.theta, *self.state) if skips]
         self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
-        self._rates: list[list[float]] = [[0.0] * count for *_, count in self._updates]  # of this step, in place
-        self._drops = any(net.keep)
+        # what changes from step to step: the host writes it here, a recorded step reads it where the device can
+        numbers = [net.backend.numbers(count, net.dtype) for *_, count in self._updates]
+        self._rates, self._live_rates = [sent for sent, _ in numbers], [read for _, read in numbers]
+        self._counter, self._live_counter = net.backend.numbers(2, "uint64")
+        self._key, self._drops = net.backend.asarray(rng.dropout_stream(net.seed, 0, 0)[0]), any(net.keep)
         self._recorded: dict[tuple[int, bool, bool], Callable[..., None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
@@ -123,7 +127,7 @@ class TrainingStep:
         A table X that the network takes as it is may be given instead of being written into `work.X`.
         """
         if self._drops:
-            self._draw(work)
+            self._counter[:] = self.index, self.epoch
         self.t, self.index = self.t + 1, self.index + 1
         rates = self.optimizer.rates(self.lr, self.t)
         for live in self._rates:
@@ -135,14 +139,11 @@ class TrainingStep:
         recorded(X)
         return self.net.backend.copied(work.J)
 
-    def _draw(self, work: Workspace) -> None:
-        for l, bits in enumerate(work.bits):
-            if bits is not None:
-                host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
-                self.net.backend.write(bits, host)
-
     def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
         net, gradient, l2 = self.net.on(backend), self.gradient, self._l2
+        for l, bits in enumerate(work.bits):
+            if bits is not None:
+                backend[dropout_bits](self._key, self._live_counter, l, bits)
         forward(net, work)
         evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
         backward(net, work, gradient)
@@ -153,8 +154,8 @@ class TrainingStep:
             backend[clip_by_norm](gradient.g, self._clip_norm)
         if self.applied is not None:
             backend[remember]((net.theta, *self.state), self._kept)
-        for live, (rule, theta, g, state, _) in zip(self._rates, self._updates, strict=True):
-            backend[update](rule, theta, g, state, live)
+        for rates, (rule, theta, g, state, _) in zip(self._live_rates, self._updates, strict=True):
+            backend[update](rule, theta, g, state, rates)
         if self.applied is not None:
             backend[unless_finite](work.J, (net.theta, *self.state), self._kept, self.applied)
 
@@ -210,36 +211,41 @@ def train(
     w = sample_weights(rows, table.shape[0], sample_weight, class_weight)
     w = None if w is None else w / w.mean()
     watched = None if validation is None else Evaluation.of(net, *validation)
-    with net.backend.active():
-        fillable, scale = net.fillable(table)
-        batches = Batches.of(net.backend, fillable, rows, w, scale)
-        step = TrainingStep(
-            net, optimizer, min(batch_size, len(batches)), l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite
-        )
-        run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
-        good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
-        loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)
-        if checkpoints is None:
-            return loop()
-        config = configuration(
-            net,
-            step.optimizer,
-            schedule,
-            [table, rows, w, *([] if watched is None else [watched.X, watched.Y])],
-            epochs=epochs,
-            samples=len(batches),
-            batch_size=step.batch_size,
-            l2=l2,
-            clip_norm=clip_norm,
-            patience=patience,
-            min_delta=min_delta,
-            shuffle=shuffle,
-            on_nonfinite=on_nonfinite,
-        )
-        vectors = {"theta": net.theta, "good": good} | ({} if best is None else {"best": best})
-        vectors |= {f"state{k}": vector for k, vector in enumerate(step.state)}
-        with Saver(checkpoints, net, step, run.at, vectors, run.unread, config, schedule) as run.saver:
-            return loop()
+    optimizer, batch_size, free = optimizer or Adam(), min(batch_size, table.shape[0]), net.backend.free_memory()
+    try:
+        with net.backend.active():
+            fillable, scale = net.fillable(table)
+            step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite)
+            need = need_of_a_step(net, optimizer, batch_size) + need_of_a_prediction(net)
+            batches = Batches.of(net.backend, fillable, rows, w, scale, need=need)
+            run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
+            good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
+            loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)
+            if checkpoints is None:
+                return loop()
+            config = configuration(
+                net,
+                step.optimizer,
+                schedule,
+                [table, rows, w, *([] if watched is None else [watched.X, watched.Y])],
+                epochs=epochs,
+                samples=len(batches),
+                batch_size=step.batch_size,
+                l2=l2,
+                clip_norm=clip_norm,
+                patience=patience,
+                min_delta=min_delta,
+                shuffle=shuffle,
+                on_nonfinite=on_nonfinite,
+            )
+            vectors = {"theta": net.theta, "good": good} | ({} if best is None else {"best": best})
+            vectors |= {f"state{k}": vector for k, vector in enumerate(step.state)}
+            with Saver(checkpoints, net, step, run.at, vectors, run.unread, config, schedule) as run.saver:
+                return loop()
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise out_of_memory(net, optimizer, batch_size, free) from error
 
 
 def _count(name: str, value: int) -> int:
@@ -305,7 +311,7 @@ class _Epochs:
 
     net: Network
     step: TrainingStep
-    batches: Batches
+    batches: Batches | Streamed
     schedule: Constant
     epochs: int
     shuffle: bool
@@ -321,7 +327,7 @@ class _Epochs:
         net, step, M, size = self.net, self.step, len(self.batches), self.step.batch_size
         pending, saver = self.unread, self.saver
         order = rng.order(net.seed, net.epochs, M) if self.shuffle else np.arange(M)
-        rows, steps = net.backend.asarray(order), -(-M // size)
+        rows, steps = self.batches.order(order), -(-M // size)
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
         pending, saver = self.unread, self.saver
         step.epoch, step.index, total = net.epochs, self.at.steps, self.at.loss

@@ -123,12 +123,13 @@ def test_a_warm_step_is_made_of_kernels_alone(machine, monkeypatch, options):
 
 
 def captured(cp, work):
+    cp.cuda.get_current_stream().synchronize()  # its arrays were made there
     stream = cp.cuda.Stream(non_blocking=True)
     with stream:
         work()
         stream.begin_capture()
         work()
-        return stream.end_capture()
+        return stream.end_capture(), stream
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -137,13 +138,14 @@ def test_a_captured_update_follows_the_rates(machine, dtype):
 
     theta, g = cp.asarray(np.zeros(50, dtype)), cp.asarray(np.ones(50, dtype))
     rates = cp.asarray(np.array([0.5], dtype))
-    graph = captured(cp, lambda: kernels.update(cp, updates.sgd, theta, g, (), rates))
-    assert_array_equal(theta.get(), -0.5)  # the warm-up; capturing runs nothing
-    rates[...] = 0.25
-    graph.launch()
-    rates[...] = 2.0
-    graph.launch()
-    assert_array_equal(theta.get(), -2.75)
+    graph, stream = captured(cp, lambda: kernels.update(cp, updates.sgd, theta, g, (), rates))
+    with stream:
+        assert_array_equal(theta.get(), -0.5)  # the warm-up; capturing runs nothing
+        rates[...] = 0.25
+        graph.launch()
+        rates[...] = 2.0
+        graph.launch()
+        assert_array_equal(theta.get(), -2.75)
 
 
 def test_captured_dropout_bits_follow_the_counter(machine):
@@ -151,17 +153,18 @@ def test_captured_dropout_bits_follow_the_counter(machine):
 
     key, counter = (cp.asarray(x) for x in rng.dropout_stream(7, epoch=2, step=0))
     bits = cp.zeros((9, 5), dtype=cp.uint16)
-    graph = captured(cp, lambda: kernels.dropout_bits(cp, key, counter, 3, bits))
-    for step in (1, 2):
-        counter[0:1] = step
-        graph.launch()
-        assert_array_equal(bits.get(), rng.dropout_bits(7, 2, step, 3, (9, 5)))
+    graph, stream = captured(cp, lambda: kernels.dropout_bits(cp, key, counter, 3, bits))
+    with stream:
+        for step in (1, 2):
+            counter[0:1] = step
+            graph.launch()
+            assert_array_equal(bits.get(), rng.dropout_bits(7, 2, step, 3, (9, 5)))
 
 
 def test_a_flag_remembers_until_it_is_read(machine):
     import cupy as cp
 
-    flag, x = cp.asarray(np.array(True)), cp.asarray(np.ones(5002, np.float32))
+    flag, x = cp.asarray(np.float32(1.0)), cp.asarray(np.ones(5002, np.float32))
     kernels.all_finite(cp, x, flag)
     with machine.counting() as seen:
         kernels.all_finite(cp, x, flag)
@@ -169,7 +172,7 @@ def test_a_flag_remembers_until_it_is_read(machine):
     assert bool(flag)
     for bad in (np.nan, np.inf, -np.inf):
         for place in (0, 4321, 5001):
-            flag[...] = True
+            flag[...] = 1.0
             x[place] = bad
             kernels.all_finite(cp, x, flag)
             x[place] = 1.0

@@ -50,12 +50,12 @@ def test_a_run_that_cannot_fit_ends_before_it_begins_and_names_the_batch_that_fi
 
 
 def test_the_batch_that_is_named_fits_and_the_next_one_does_not(monkeypatch):
-    """With room for the data and for what is no array of the step, together less than the memory of ten samples."""
+    """With room for the data and for what is no array of the step, together less than the memory of 40 samples."""
     machine, net = gpu_with(monkeypatch, 0)
     machine.memory += 61 * per_sample(net) - 1
     with pytest.raises(dx.OutOfMemoryError, match="largest batch that fits has 60 samples"):
         dx.train(net, *data(), batch_size=61, epochs=1)
-    machine.memory += 9 * per_sample(net)
+    machine.memory += 39 * per_sample(net)
     assert len(dx.train(net, *data(), batch_size=60, epochs=1)) == 1
 
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 import deepxp as dx
 from deepxp.backend import CupyBackend
 from deepxp.kernels import graph, streams
-from deepxp.training import MANY
+from deepxp.step import MANY
 
 STEPS = graph.WARM_UP + 3
 

@@ -251,6 +251,16 @@ def all_finite(xp: Namespace, x: Array, flag: Array) -> None:
     _reduce(xp, "all_finite", x.dtype, _along(x.size, x.dtype), x.size, x, flag)
 
 
+def remember(xp: Namespace, x: Array, old: Array) -> None:
+    """A copy on the stream of the step."""
+    _reduce(xp, "remember", x.dtype, _along(x.size, x.dtype), x.size, x, old)
+
+
+def restore(xp: Namespace, flag: Array, old: Array, x: Array) -> None:
+    """Where the flag stands, its threads go home at once."""
+    _reduce(xp, "restore", x.dtype, _along(x.size, x.dtype), x.size, flag, old, x)
+
+
 # 16 bits, for `kernels.precision`
 
 

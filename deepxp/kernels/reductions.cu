@@ -68,8 +68,8 @@ extern "C" __global__ void clip(Index size, T *g, Index count, const double *sum
     for (Index k = done + thread_index(); k < size; k += thread_count()) g[k] *= factor;
 }
 
-// flag = false where some x is NaN or infinite; else it stays as it is. All that write, write the same.
-extern "C" __global__ void all_finite(Index size, const T *x, bool *flag) {
+// flag = 0 where some x is NaN or infinite; else it stays as it is. All that write, write the same.
+extern "C" __global__ void all_finite(Index size, const T *x, T *flag) {
     bool sound = true;
     Index done = 0;
     if (aligned(x)) {
@@ -81,5 +81,22 @@ extern "C" __global__ void all_finite(Index size, const T *x, bool *flag) {
         }
     }
     for (Index k = done + thread_index(); k < size; k += thread_count()) sound = sound && x[k] - x[k] == (T)0;
-    if (!sound) *flag = false;
+    if (!sound) *flag = (T)0;
+}
+
+__device__ void copy(Index size, const T *from, T *to) {
+    Index done = 0;
+    if (aligned(from) && aligned(to)) {
+        done = size / N * N;
+        for (Index pack = thread_index(); pack < size / N; pack += thread_count()) store(to, pack, load(from, pack));
+    }
+    for (Index k = done + thread_index(); k < size; k += thread_count()) to[k] = from[k];
+}
+
+extern "C" __global__ void remember(Index size, const T *x, T *old) { copy(size, x, old); }
+
+// x = old where the flag fell
+extern "C" __global__ void restore(Index size, const T *flag, const T *old, T *x) {
+    if (*flag > (T)0) return;
+    copy(size, old, x);
 }

@@ -80,6 +80,15 @@ def steps_from_numpy(peers: dict | None, suite: dict | None) -> str:
     return table(head, rows)
 
 
+def cpu_summary(peers: dict | None, suite: dict | None) -> str:
+    """The table above, shorter, for the README: deepxp beside the fastest of the others at each net."""
+    made = steps_from_numpy(peers, suite)
+    if peers is None or made == MISSING:
+        return MISSING
+    found = peers["machine"]
+    return f"{found['cpu']}, {found['threads']} threads, commit {found['commit']}, {found['date']}:\n\n{made}"
+
+
 def products(peers: dict | None, suite: dict | None) -> str:
     """The products of a step alone: is the BLAS the limit?"""
     if not peers or "steps" not in peers:
@@ -196,8 +205,8 @@ def figures(peers: dict | None, suite: dict | None) -> str:
 
 BLOCKS = {
     "made-on": made_on, "promises": promises, "left-out": left_out, "steps": steps,
-    "steps-from-numpy": steps_from_numpy, "products": products, "softmax": softmax, "others": others,
-    "memory": memory, "kernels": kernels, "figures": figures,
+    "steps-from-numpy": steps_from_numpy, "cpu-summary": cpu_summary, "products": products, "softmax": softmax,
+    "others": others, "memory": memory, "kernels": kernels, "figures": figures,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from deepxp.optimizers import Adam, Optimizer
 from deepxp.recursions import backward, class_column, evaluate_loss, forward
 from deepxp.workspace import Memory, Workspace
 
-MANY = 2**16  # bytes of a batch from which on it is read where it is, and not copied first
+MANY = 2**14  # numbers of a batch from which on it is read where it is, and not copied first
 ON_NONFINITE = ("stop", "skip")
 
 
@@ -94,7 +94,7 @@ class TrainingStep:
             net.backend.write(work.Y, rows)
             if w is not None:
                 net.backend.write(work.w, w)
-            if table.nbytes >= MANY and net.takes(table):
+            if work.m * net.sizes[0] >= MANY and net.takes(table):
                 return self.run(work, labels=labels, weighted=w is not None, X=table)
             net.fill(work.X, table)
             return self.run(work, labels=labels, weighted=w is not None)

@@ -314,11 +314,13 @@ def test_each_stream_and_device_has_its_own_place_for_sums(monkeypatch):
     for device in (0, 1):
         with cp.cuda.Device(device):
             g = cp.asarray(np.ones(9, np.float32))
+            cp.cuda.get_current_stream().synchronize()
             for stream in (cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)):
                 with stream:
                     kernels.clip_by_norm(cp, g, 1.0)
                     with machine.counting() as seen:
                         kernels.clip_by_norm(cp, g, 1.0)
                     assert (seen.allocations, seen.host_waits, seen.kernels) == (0, 0, 2)
+                    stream.synchronize()
     sums = 2 * 8 * kernels.PARTIAL_SUMS
     assert machine.used == {0: sums, 1: sums + 512}  # the last g is still there

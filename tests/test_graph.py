@@ -136,7 +136,7 @@ def test_a_table_of_the_device_is_read_wherever_it_is(machine):
         step, random = dx.TrainingStep(net, dx.Adam(1e-2), 50), np.random.default_rng(0)
         for _ in range(STEPS):
             table = gpu.asarray(random.standard_normal((50, 400)), "float32")
-            assert net.takes(table) and table.nbytes >= MANY
+            assert net.takes(table) and table.size >= MANY
             step(table.T if as_it_is else dx.asnumpy(table).T, random.integers(0, 3, 50))
         results.append(net.theta.get())
     assert_array_equal(*results)

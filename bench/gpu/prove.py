@@ -35,6 +35,10 @@ TESTS = (
     "tests/test_recursions.py",
     "tests/test_random.py",
     "tests/test_cupy_double.py",
+    "tests/test_extremes.py",
+    "tests/test_golden.py",
+    "tests/test_health.py",
+    "tests/test_single_precision.py",
 )
 DIGITS, MNIST = 0.95, 0.975  # of the test samples right after the training below
 

@@ -287,10 +287,10 @@ def test_the_page_is_filled_between_its_markers_only():
 
 
 def test_every_marker_of_the_page_is_known():
-    from performance import BLOCKS, MARKED, PAGE
+    from performance import BLOCKS, GPU_BLOCKS, MARKED, PAGE, README
 
-    names = [match[2] for match in MARKED.finditer(PAGE.read_text())]
-    assert sorted(names) == sorted([*BLOCKS, "gpu"])
+    names = [match[2] for page in (PAGE, README) for match in MARKED.finditer(page.read_text())]
+    assert sorted(names) == sorted([*BLOCKS, *GPU_BLOCKS])
 
 
 def test_peers_runs_a_net_from_start_to_result_file(tmp_path, capsys):

@@ -118,7 +118,7 @@ def _labels(y: Array, classes: int, m: int) -> Array:
         raise DataError(
             f"labels must lie in 0..{classes - 1} for {classes} outputs, got {y[sample]} for sample {sample + 1}"
         )
-    return y.astype(np.int32, copy=False)
+    return np.ascontiguousarray(y, dtype=np.int32)
 
 
 def _finite(values: Array, name: str) -> None:

@@ -143,7 +143,7 @@ def _loop(
         history.records.append(record)
         history.best_epoch = epoch + 1
         if on_epoch is not None:
-            on_epoch(record)
+            on_epoch(dict(record))  # what is done to it is not done to the history
         if best_theta is not None:
             if record["validation_loss"] < at.best_loss - min_delta:
                 at.best_loss, at.best_epoch = record["validation_loss"], epoch + 1

@@ -107,9 +107,15 @@ class Health:
         else:
             self._tell(text)
 
-    def begin(self, epoch: int, order: Array) -> None:
-        """Epoch `epoch`, counted from 1, takes the samples in this order."""
-        self._epoch, self._order, self._steps, self._skipped, self.unused = epoch, order, 0, 0, 0
+    @property
+    def skipped(self) -> tuple[int, int, int]:
+        """Of this epoch: steps looked at, steps left out, and their samples."""
+        return self._steps, self._skipped, self.unused
+
+    def begin(self, epoch: int, order: Array, skipped: tuple[int, int, int] = (0, 0, 0)) -> None:
+        """Epoch `epoch`, counted from 1, takes the samples in this order. `skipped` is of its steps that are done."""
+        self._epoch, self._order = epoch, order
+        self._steps, self._skipped, self.unused = skipped
         self._at = self._step.index, self._step.t
         for old, vector in zip(self._kept, self._vectors, strict=False):
             old[...] = vector

@@ -189,7 +189,7 @@ class _Epochs:
         pending, saver = self.unread, self.saver
         step.epoch, step.index, total = net.epochs, self.at.steps, self.at.loss
         health, skips = self.health, None if step.applied is None else self.health.counted
-        health.begin(epoch + 1, order)
+        health.begin(epoch + 1, order, self.at.skipped)
 
         def run(i: int) -> tuple[Workspace, Array]:
             index = rows[i * size : min((i + 1) * size, M)]
@@ -208,6 +208,10 @@ class _Epochs:
                 if self.on_step is not None:
                     self.on_step(i + 1, steps, total / max(1, min(M, (i + 1) * size) - health.unused))
             if saver is not None and saver.due() and i < steps - 1:
+                if skips is not None and pending:  # what was left out is a part of where the run is
+                    total += self._read(run, i)
+                    health.read(work, i)
+                self.at.skipped = health.skipped
                 self.at.steps, self.at.loss, self.at.seconds = i + 1, total, time.perf_counter() - self.started
                 saver.save()
         record = {"epoch": epoch + 1, "loss": total / max(1, M - health.unused), "lr": step.lr}
@@ -225,5 +229,6 @@ class _Epochs:
     def after_epoch(self) -> None:
         """Begin the next epoch, and save the run before it where that is due."""
         self.at.epoch, self.at.steps, self.at.loss, self.at.seconds = self.at.epoch + 1, 0, 0.0, 0.0
+        self.at.skipped = (0, 0, 0)
         if self.saver is not None and self.saver.due_after_epoch():
             self.saver.save()

@@ -656,3 +656,41 @@ def test_warnings_are_the_default_way_to_say_something(tmp_path):
         warnings.simplefilter("always")
         dx.train(network(), X, Y, **BASE, checkpoints=dx.Checkpoints(tmp_path, resume=True))
     assert "a checkpoint was skipped" in str(caught[0].message)
+
+
+def test_what_was_left_out_of_an_epoch_before_it_was_stopped_counts(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((4, 80)).astype("float32"), rng.integers(0, 3, 80)
+    X[0, 5], X[1, 71] = np.nan, np.inf
+    arguments = {"epochs": 1, "batch_size": 10, "shuffle": False, "on_nonfinite": "skip", "on_note": lambda text: None}
+
+    def records(checkpoints=None, on_step=None):
+        net = dx.Network((4, 6, 3), backend="cpu", seed=1)
+        history = dx.train(net, X, y, checkpoints=checkpoints, on_step=on_step, **arguments)
+        return [{key: record[key] for key in ("loss", "skipped")} for record in history], net.theta
+
+    expected, theta = records()
+    stopping = dx.Checkpoints(tmp_path, every="none")
+    with pytest.raises(dx.StoppedError):
+        records(stopping, lambda step, steps, loss: stopping.stop() if step == 4 else None)
+    found, resumed = records(dx.Checkpoints(tmp_path, every="none", resume=True))
+    assert found == expected and expected[0]["skipped"] == 2
+    assert_array_equal(resumed, theta)
+
+
+def test_a_run_with_another_scaler_is_another_run(tmp_path):
+    X, y = np.random.default_rng(0).standard_normal((3, 40)), np.arange(40) % 2
+
+    def scaled(shift):
+        return dx.data.Scaler("standard", np.full(3, shift), np.ones(3))
+
+    def run(scaler, checkpoints, on_step=None):
+        net = dx.Network((3, 4, 2), backend="cpu", scaler=scaler)
+        dx.train(net, X, y, epochs=1, batch_size=10, checkpoints=checkpoints, on_step=on_step)
+
+    stopping = dx.Checkpoints(tmp_path, every="none")
+    with pytest.raises(dx.StoppedError):
+        run(scaled(0.0), stopping, lambda step, steps, loss: stopping.stop())
+    for other in (scaled(100.0), None):
+        with pytest.raises(dx.ConfigError, match="scaler"):
+            run(other, dx.Checkpoints(tmp_path, every="none", resume=True))

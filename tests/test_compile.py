@@ -117,3 +117,22 @@ def test_machine_code_is_kept_only_where_its_key_is_all_that_it_depends_on():
         assert lasting(definition)
     for definition in (of_a_module, nested, scaled(np.ones(3))):
         assert not lasting(definition)
+
+
+def test_functions_that_differ_in_a_string_differ():
+    def first(x):
+        """Says one thing."""
+        return x if "a" == "a" else -x
+
+    def other(x):
+        """Says another."""
+        return x if "a" == "a" else -x
+
+    def third(x):
+        return {"kind": "z"}["kind"] and x
+
+    def fourth(x):
+        return {"kind": "y"}["kind"] and x
+
+    assert fingerprint(first) == fingerprint(other)
+    assert fingerprint(third) != fingerprint(fourth)

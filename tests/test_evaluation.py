@@ -136,3 +136,11 @@ def test_overflow_is_a_number_and_not_a_warning():
 def test_data_that_do_not_fit(X, y, error, message):
     with pytest.raises(error, match=message):
         dx.evaluate(network((4, 3), "softmax-cross-entropy"), X, y)
+
+
+def test_labels_that_do_not_lie_together_are_those_labels():
+    rng = np.random.default_rng(0)
+    X, table = rng.standard_normal((5, 60)).astype("float32"), rng.integers(0, 3, (60, 4), dtype=np.int32)
+    net = dx.Network((5, 7, 3), backend="cpu", seed=2)
+    for y in (table[:, 2], table[::-1, 1], table.T[3]):
+        assert dx.evaluate(net, X, y) == dx.evaluate(net, X, y.copy())

@@ -13,7 +13,7 @@ pytest.importorskip("numba", reason="Numba is not installed: the compiled kernel
 
 import deepxp as dx
 from deepxp.backend import Backend
-from deepxp.kernels import blas, record, team
+from deepxp.kernels import blas, record, team, threads
 from deepxp.kernels import numba as kernels
 
 COMPILED = Backend("cpu", np, kernels)
@@ -59,12 +59,12 @@ def test_all_parts_together_give_the_bits_of_one_after_the_other(three, monkeypa
 def test_the_threads_do_run_the_program(three, monkeypatch):
     _net, step, X, y = step_and_batch()
     step(X, y)  # wakes them
-    monkeypatch.setattr(team, "_alone", lambda *words: pytest.fail("run by one thread"))
-    generation = int(three._words[team.GENERATION])
+    monkeypatch.setattr(threads, "alone", lambda *words: pytest.fail("run by one thread"))
+    generation = int(three._words[threads.GENERATION])
     for _ in range(50):
         address = programs(step)[0]._address
-        assert any(three._lead(address, team.PATIENCE) for _ in range(10_000)), "the threads do not wake up"
-    assert three._words[team.GENERATION] == generation + 50
+        assert any(three._lead(address, threads.PATIENCE) for _ in range(10_000)), "the threads do not wake up"
+    assert three._words[threads.GENERATION] == generation + 50
 
 
 def programs(step):
@@ -88,7 +88,7 @@ def test_sleeping_threads_are_woken(three):
     for _ in range(6):
         step(X, y)
         deadline = time.monotonic() + 30
-        while (three._words[team.STATUS + 1 : team.STATUS + 3] != team.ASLEEP).any():
+        while (three._words[threads.STATUS + 1 : threads.STATUS + 3] != threads.ASLEEP).any():
             assert time.monotonic() < deadline, "a thread without work does not fall asleep"
             time.sleep(1e-3)
     assert_array_equal(net.theta, expected)
@@ -101,10 +101,10 @@ def test_several_python_threads_share_a_team(three):
     def train(seed):
         found[seed] = theta_after(60, seed=seed)
 
-    threads = [threading.Thread(target=train, args=(seed,), daemon=True) for seed in range(3)]
-    for thread in threads:
+    workers = [threading.Thread(target=train, args=(seed,), daemon=True) for seed in range(3)]
+    for thread in workers:
         thread.start()
-    for thread in threads:
+    for thread in workers:
         thread.join(120)
     for got, wanted in zip(found, expected, strict=True):
         assert_array_equal(got, wanted)
@@ -115,11 +115,11 @@ def test_the_blas_has_its_threads_back_after_a_step(three):
     before = blas.threads()
     put = team.ctypes.PYFUNCTYPE(None, team.ctypes.c_int)(three._put)
     try:
-        for threads in (3, 1, 2):
-            put(threads)
+        for number in (3, 1, 2):
+            put(number)
             theta_after(2)
-            assert blas.threads() == threads
-            assert three._words[team.HELD + 1] == 0
+            assert blas.threads() == number
+            assert three._words[threads.HELD + 1] == 0
     finally:
         put(before)
 
@@ -158,17 +158,17 @@ def test_after_a_delay_one_thread_does_the_programs_for_a_while(three, monkeypat
     _, step, X, y = step_and_batch()
     step(X, y)
     (program,) = programs(step)
-    alone, late = [], program._words[team.HEAD - 1]
+    alone, late = [], program._words[threads.HEAD - 1]
     monkeypatch.setattr(team.Team, "run_alone", lambda self, address: alone.append(address))
     monkeypatch.setattr(team, "BREAK", 4)
     three._break = 4
-    program._words[team.HEAD - 1] = -1  # any waiting is too long
-    assert any(three._lead(program._address, team.PATIENCE) for _ in range(10_000)), "the threads do not wake up"
+    program._words[threads.HEAD - 1] = -1  # any waiting is too long
+    assert any(three._lead(program._address, threads.PATIENCE) for _ in range(10_000)), "the threads do not wake up"
     assert three._rest == 4 and three._break == 8
     for _ in range(4):
         step(X, y)
     assert len(alone) == 4 and three._rest == 0
-    program._words[team.HEAD - 1] = late
+    program._words[threads.HEAD - 1] = late
 
 
 def test_two_python_threads_that_begin_at_once_make_one_team(monkeypatch):
@@ -179,10 +179,10 @@ def test_two_python_threads_that_begin_at_once_make_one_team(monkeypatch):
         start.wait(30)
         found.append(team.team())
 
-    threads = [threading.Thread(target=begin, daemon=True) for _ in range(4)]
-    for thread in threads:
+    workers = [threading.Thread(target=begin, daemon=True) for _ in range(4)]
+    for thread in workers:
         thread.start()
-    for thread in threads:
+    for thread in workers:
         thread.join(30)
     assert len(found) == 4 and len(set(map(id, found))) == 1
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from deepxp.errors import ConfigError
 from deepxp.namespaces import asnumpy
 from deepxp.network import Network
+from deepxp.ops.activations import ACTIVATIONS, Activation
 from deepxp.ops.typing import Array
 from deepxp.optimizers import Constant, Optimizer
 
@@ -23,7 +25,7 @@ def configuration(
     """All that the bits of a run follow from, as JSON has it: the network, the arguments, a hash of the data."""
     found = {
         "sizes": net.sizes,
-        "hidden": [g.name for g in net.g[1:-1]],
+        "hidden": [_named(g) for g in net.g[1:-1]],
         "loss": net.loss.name,
         "dtype": net.dtype,
         "seed": net.seed,
@@ -31,9 +33,21 @@ def configuration(
         **arguments,
         "optimizer": repr(optimizer),
         "schedule": repr(schedule),
+        "scaler": None if net.scaler is None else _fingerprint([net.scaler.shift, net.scaler.factor]),
         "data": _fingerprint(data),
     }
     return dict(json.loads(json.dumps(found, default=float)))  # a number of NumPy's is one of Python's then
+
+
+def _named(g: Activation) -> str:
+    """The name of an activation; a user's own, with what its functions say."""
+    if g.name in ACTIVATIONS:
+        return g.name
+    from hashlib import blake2b
+
+    codes = [function.__code__ for function in (g.forward, g.backward)]
+    said = [(code.co_code, code.co_names, [c for c in code.co_consts if not isinstance(c, CodeType)]) for code in codes]
+    return f"{g.name} {blake2b(repr(said).encode(), digest_size=8).hexdigest()}"
 
 
 def check(path: Path, was: Mapping[str, Any], config: Mapping[str, Any], schedule: Constant) -> None:
@@ -58,7 +72,7 @@ def _follows(schedule: Constant, epochs: int, fewer: int) -> bool:
 
 def _fingerprint(arrays: Iterable[Array | None]) -> str:
     """A hash of arrays, wherever they are: of their types, shapes and bytes."""
-    from hashlib import blake2b
+    from hashlib import blake2b  # here and below: it is slow to import
 
     digest = blake2b(digest_size=16)
     for x in arrays:

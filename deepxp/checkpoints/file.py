@@ -107,9 +107,9 @@ def _about(path: Path, metadata: Mapping[str, str]) -> About:
 
 def _check(about: About, position: Position) -> None:
     """Raises ValueError for what no run writes."""
-    whole = (about.t, about.epochs, position.epoch, position.steps, position.best_epoch)
+    whole = (about.t, about.epochs, position.epoch, position.steps, position.best_epoch, *position.skipped)
     records, numbers = position.records, [position.loss, position.seconds, position.best_loss]
-    if not all(type(n) is int and 0 <= n < 2**63 for n in whole):
+    if not all(type(n) is int and 0 <= n < 2**63 for n in whole) or len(position.skipped) != 3:
         raise ValueError("its counters are not whole numbers")
     if not (isinstance(records, list) and len(records) == position.epoch):
         raise ValueError("its history does not have a record for each epoch")

@@ -12,6 +12,7 @@ class Position:
     steps: int = 0
     loss: float = 0.0  # the sum over the samples of the epoch, as far as it has been read
     seconds: float = 0.0  # that the epoch had taken
+    skipped: tuple[int, int, int] = (0, 0, 0)  # of the epoch: steps looked at, steps left out, their samples
     best_loss: float = math.inf
     best_epoch: int = 0
     records: list[dict[str, float]] = field(default_factory=list)

@@ -24,176 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from deepxp.kernels import blas
-from deepxp.kernels.atomics import add, call_integer, exchange, load, pause, replace
-from deepxp.kernels.compile import kept
-from deepxp.kernels.native import WORDS, call
+from deepxp.kernels import blas, threads
+from deepxp.kernels.native import WORDS
+from deepxp.kernels.threads import ASLEEP, CALLED, HEAD, HELD, LINE, PATIENCE, STATUS
 
 MOST = 16  # threads of a team; more were never tried
-LINE = 16  # words of two cache lines: processors fetch them in pairs
-GENERATION, ARRIVED, JOB, HELD, STATUS = (LINE * i for i in range(5))  # places in the state of a team
-READY, CLAIMED, ASLEEP, CALLED = range(4)  # what a thread of a team is: looking for work, about to get it, ...
-PATIENCE = 50_000  # looks for work before a thread falls asleep, some 1.5 ms; and for one to wake up
-HEAD = 7  # words at the start of a program
 LOOK = 0.025  # us
 WORTH = 80.0  # us of work from which on a program is worth the team: on a busy machine it is a risk
 BREAK = 16  # programs that one thread does after the others came too late; twice as many after the next time
-POLITE = 5_000  # looks, some 0.15 ms, before the core is offered to others
-
-
-def _native(function: Any) -> Any:
-    """Compiled, and kept on disk until any file of the kernels changes."""
-    return kept(function, options={"nogil": True})
-
-
-@_native
-def _wait(spins: int, politely: int) -> int:
-    """One look in vain."""
-    pause()
-    if politely != 0 and spins % POLITE == POLITE - 1:
-        call_integer(politely, 0)
-    return spins + 1
-
-
-@_native
-def _meet(state: int, size: int, politely: int) -> int:
-    """Wait until all threads of a team have arrived here; how many looks that took."""
-    arrived = state + 8 * ARRIVED
-    goal = (add(arrived, 1) // size + 1) * size
-    spins = 0
-    while load(arrived) < goal:
-        spins = _wait(spins, politely)
-    return spins
-
-
-@_native
-def _play(program: int) -> None:
-    """All parts of every call, by one thread. A program is the words (functions, parts, fences, blocks, calls, most
-    parts, looks to wait for)."""
-    word = 8
-    functions, parts, blocks = load(program), load(program + word), load(program + 3 * word)
-    calls, most = load(program + 4 * word), load(program + 5 * word)
-    for i in range(calls):
-        for part in range(load(parts + word * i)):
-            call(load(functions + word * i), blocks + word * WORDS * (i * most + part))
-
-
-@_native
-def _play_together(program: int, me: int, state: int, size: int, politely: int) -> int:
-    """My part of every call, meeting the others at every fence; how many looks I waited for them."""
-    word, waited = 8, 0
-    functions, parts, fences, blocks = (
-        load(program), load(program + word), load(program + 2 * word), load(program + 3 * word),
-    )  # fmt: skip
-    calls, most = load(program + 4 * word), load(program + 5 * word)
-    for i in range(calls):
-        if me < load(parts + word * i):
-            call(load(functions + word * i), blocks + word * WORDS * (i * most + me))
-        if load(fences + word * i) != 0:
-            waited += _meet(state, size, politely)
-    return waited
-
-
-@_native
-def _enter(state: int, politely: int, get: int, put: int) -> None:
-    """The BLAS computes on one thread from here on."""
-    if get == 0:
-        return
-    lock, held, before = state + 8 * HELD, state + 8 * (HELD + 1), state + 8 * (HELD + 2)
-    spins = 0
-    while exchange(lock, 1) != 0:
-        spins = _wait(spins, politely)
-    if add(held, 1) == 0:
-        exchange(before, call_integer(get, 0))
-        call_integer(put, 1)
-    exchange(lock, 0)
-
-
-@_native
-def _hold(state: int, politely: int) -> None:
-    """Keep everybody from entering and leaving."""
-    spins = 0
-    while exchange(state + 8 * HELD, 1) != 0:
-        spins = _wait(spins, politely)
-
-
-@_native
-def _release(state: int) -> None:
-    exchange(state + 8 * HELD, 0)
-
-
-@_native
-def _leave(state: int, politely: int, put: int) -> None:
-    """And on as many as before, when the last one has left."""
-    if put == 0:
-        return
-    lock, held, before = state + 8 * HELD, state + 8 * (HELD + 1), state + 8 * (HELD + 2)
-    spins = 0
-    while exchange(lock, 1) != 0:
-        spins = _wait(spins, politely)
-    if add(held, -1) == 1:
-        call_integer(put, load(before))
-    exchange(lock, 0)
-
-
-@_native
-def _claim(state: int, size: int, wait: int, politely: int) -> int:
-    """The first thread that is not ready, or 0: then all of them wait for the next generation.
-
-    A thread that falls asleep is called by what is done with the answer; its claim on the others is given up.
-    """
-    spins = 0
-    for i in range(1, size):
-        status = state + 8 * (STATUS + i)
-        found = replace(status, READY, CLAIMED)
-        while found != READY and spins < wait:
-            spins = _wait(spins, politely)
-            found = replace(status, READY, CLAIMED)
-        if found != READY:
-            for other in range(1, i):
-                exchange(state + 8 * (STATUS + other), READY)
-            return i
-    return 0
-
-
-@_native
-def _lead(program: int, state: int, size: int, wait: int, politely: int, get: int, put: int) -> int:
-    """Run a program with all threads; the number of one that sleeps where one does, and then nothing was done. -1 where
-    it was done, but the others kept this thread waiting for longer than the work explains."""
-    sleeping: int = _claim(state, size, wait, politely)
-    if sleeping != 0:
-        return sleeping
-    _enter(state, politely, get, put)
-    exchange(state + 8 * JOB, program)
-    add(state + 8 * GENERATION, 1)
-    waited = _play_together(program, 0, state, size, politely)
-    _leave(state, politely, put)
-    return -1 if waited > load(program + 8 * 6) else 0
-
-
-@_native
-def _alone(program: int, state: int, politely: int, get: int, put: int) -> None:
-    """Run all parts of a program."""
-    _enter(state, politely, get, put)
-    _play(program)
-    _leave(state, politely, put)
-
-
-@_native
-def _serve(state: int, me: int, size: int, seen: int, politely: int) -> int:
-    """Play my part of every program that comes; the generation of the last one when it is time to sleep."""
-    generation, status = state + 8 * GENERATION, state + 8 * (STATUS + me)
-    exchange(status, READY)
-    while True:
-        spins = 0
-        while load(generation) == seen:
-            spins = _wait(spins, politely)
-            if spins > PATIENCE and replace(status, READY, ASLEEP) == READY:
-                return seen
-        seen = load(generation)
-        program = load(state + 8 * JOB)
-        exchange(status, READY)
-        _play_together(program, me, state, size, politely)
 
 
 class Team:
@@ -219,7 +57,7 @@ class Team:
     def _serve(self, me: int) -> None:
         seen = 0
         while True:
-            seen = _serve(self.state, me, self.size, seen, self.politely)
+            seen = threads.serve(self.state, me, self.size, seen, self.politely)
             self._bell[me].get()
             while not self._bell[me].empty():
                 self._bell[me].get()
@@ -245,11 +83,11 @@ class Team:
 
     def run_alone(self, program: int) -> None:
         """All parts of it, by this thread."""
-        _alone(program, self.state, self.politely, self._get, self._put)
+        threads.alone(program, self.state, self.politely, self._get, self._put)
 
     def _lead(self, program: int, wait: int) -> bool:
         """Run it with all threads, if they are awake; wake them where not."""
-        answer = _lead(program, self.state, self.size, wait, self.politely, self._get, self._put)
+        answer = threads.lead(program, self.state, self.size, wait, self.politely, self._get, self._put)
         if answer == 0:
             self._break = BREAK
             return True
@@ -310,12 +148,12 @@ def _restore() -> None:
 
 def _before_fork() -> None:
     if _made:
-        _hold(_made[0].state, _made[0].politely)  # nobody is between counting the programs and telling the BLAS
+        threads.hold(_made[0].state, _made[0].politely)  # nobody is between counting the programs and telling the BLAS
 
 
 def _after_fork() -> None:
     if _made:
-        _release(_made[0].state)
+        threads.release(_made[0].state)
 
 
 def _in_child() -> None:
@@ -355,7 +193,7 @@ class Program:
         late = int((work / 2 + 200) / LOOK)  # looks
         self._words[:HEAD] = (*(at + 8 * (HEAD + i * count) for i in range(4)), count, most, late)
         self._owners = [kernel for kernel, _ in calls], owners
-        self._run, self._address = (_play if most == 1 else _together if work > WORTH else _apart), at
+        self._run, self._address = (threads.play if most == 1 else _together if work > WORTH else _apart), at
 
     def __call__(self) -> None:
         self._run(self._address)

@@ -1,0 +1,94 @@
+"""DeepClassifier: two classes, more, or several labels at once; the parameters and attributes of MLPClassifier."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from deepxp.errors import DataError
+from deepxp.estimators.parameters import DeepEstimator, stochastic
+from deepxp.ops.losses import Loss
+from deepxp.ops.typing import Array
+
+
+@dataclass(repr=False, eq=False)
+class DeepClassifier(ClassifierMixin, DeepEstimator):
+    """A classifier with the parameters of scikit-learn's MLPClassifier, its defaults and their meaning.
+
+    `device`: where it runs, "auto" (a usable GPU, else the CPU), "cpu", "gpu", "gpu:N". `dtype`: "float32", "float64",
+    or None, that of X. `dropout`: the rate of the hidden layers, or one for each of them. The network itself, a
+    `deepxp.Network` whose samples are columns, is in `network_`.
+    """
+
+    _numeric: ClassVar[bool] = False
+
+    def _loss(self) -> Loss | str:
+        several = self._label_binarizer.y_type_ == "multiclass"
+        return "softmax-cross-entropy" if several else "sigmoid-cross-entropy"
+
+    def _encode(self, y: Array, *, again: bool, classes: Any) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not again:
+            several = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if classes is None or several else unique_labels(classes))
+            self.classes_ = self._label_binarizer.classes_
+        if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise DataError(f"classes={classes!r} are not those of the first call, {self.classes_}")
+        labels = unique_labels(y)
+        if unknown := set(labels.tolist()) - set(self.classes_.tolist()):
+            raise DataError(f"y has classes that are not in classes_ {self.classes_}: {sorted(unknown)}")
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(self.classes_, y).astype(np.int32)
+        return self._label_binarizer.transform(y).astype(np.uint8)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DeepClassifier":
+        """Fit to rows X (m, n[0]), dense or sparse, and classes y (m,), or 0 and 1 for each of several labels (m, k).
+
+        Each sample weighs `sample_weight` (m,). With `warm_start` y has the classes that it had before.
+        """
+        again = self._goes_on()
+        if again and set(unique_labels(y).tolist()) != set(self.classes_.tolist()):
+            raise DataError(f"warm_start goes on with the classes {self.classes_}, y has {unique_labels(y)}")
+        return self._fit(X, y, sample_weight, again=again)
+
+    @available_if(stochastic)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "DeepClassifier":
+        """One epoch over the samples given. The first call names all `classes` that there will be."""
+        again = self._is_fitted()
+        if not again and classes is None:
+            raise DataError("the first call of partial_fit must name all classes: classes=...")
+        return self._fit(X, y, sample_weight, again=again, incremental=True, classes=classes)
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row (m,), or 0 and 1 for each of several labels (m, k)."""
+        return self._decide(self._outputs(self._rows(X)))
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class (m, C), in the order of classes_; of several labels that of each (m, k)."""
+        return self._probabilities(self._outputs(self._rows(X)))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithm of predict_proba."""
+        with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf
+            return np.log(self.predict_proba(X))
+
+    def _probabilities(self, A: Array) -> Array:
+        return np.concatenate([1 - A, A], axis=1) if A.shape[1] == 1 else A
+
+    def _decide(self, A: Array) -> Array:
+        return self._label_binarizer.inverse_transform(A.ravel() if A.shape[1] == 1 else A)
+
+    def _score_outputs(self, A: Array, y: Array, w: Array | None) -> float:
+        return float(accuracy_score(y, self._decide(A), sample_weight=w))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

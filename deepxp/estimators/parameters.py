@@ -1,0 +1,341 @@
+"""What the two estimators share: their parameters, the network behind them, and what is known of it after a fit."""
+
+import math
+import warnings
+from abc import abstractmethod
+from dataclasses import KW_ONLY, dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from deepxp.errors import ConfigError, DataError
+from deepxp.estimators.descent import Descent, Progress, descend
+from deepxp.estimators.quasinewton import search
+from deepxp.estimators.samples import Samples
+from deepxp.network import CHUNK, Network
+from deepxp.ops.losses import Loss
+from deepxp.ops.typing import Array
+from deepxp.parameters import Parameters, count_parameters
+
+ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+
+
+def interval(kind: Any, low: float, high: float | None, closed: str) -> list[Any]:
+    """A constraint on a number."""
+    return [Interval(kind, low, high, closed=closed)]
+
+
+@dataclass(repr=False, eq=False)
+class DeepEstimator(BaseEstimator):
+    """Every parameter, as MLPClassifier and MLPRegressor have it, and `device`, `dtype` and `dropout`."""
+
+    hidden_layer_sizes: Any = (100,)  # n[1], ..., n[L-1]
+    activation: str = "relu"  # g of the hidden layers: identity, logistic, tanh, relu
+    _: KW_ONLY
+    solver: str = "adam"  # adam, sgd, lbfgs
+    alpha: float = 0.0001  # J + alpha / (2 m) sum_l ||W[l]||^2, m the samples of a batch, or the sum of their weights
+    batch_size: Any = "auto"  # min(200, m)
+    learning_rate: str = "constant"  # of sgd: constant, invscaling, adaptive
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5  # invscaling: learning_rate_init / (t_ + 1)^power_t after an epoch
+    max_iter: int = 200  # epochs, or iterations of lbfgs
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4  # what does not improve by so much has not improved
+    verbose: Any = False
+    warm_start: bool = False  # does fit go on from where the last one ended?
+    momentum: float = 0.9  # of sgd
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False  # by the score on samples held out, whose best weights are kept
+    validation_fraction: float = 0.1  # of the samples held out
+    beta_1: float = 0.9  # of adam, and so are the next two
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: Any = 10  # epochs without improvement that are borne
+    max_fun: int = 15000  # of lbfgs: evaluations of J
+    device: str = "auto"  # cpu, gpu, gpu:N, auto
+    dtype: Any = None  # float32, float64; None: that of X
+    dropout: Any = 0.0  # of the hidden layers, or one for each of them
+
+    _numeric: ClassVar[bool]  # are the targets numbers?
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", *interval(Integral, 1, None, "left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": interval(Real, 0, None, "left"),
+        "batch_size": [StrOptions({"auto"}), *interval(Integral, 1, None, "left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": interval(Real, 0, None, "neither"),
+        "power_t": interval(Real, 0, None, "left"),
+        "max_iter": interval(Integral, 1, None, "left"),
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": interval(Real, 0, None, "left"),
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": interval(Real, 0, 1, "both"),
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": interval(Real, 0, 1, "left"),
+        "beta_1": interval(Real, 0, 1, "left"),
+        "beta_2": interval(Real, 0, 1, "left"),
+        "epsilon": interval(Real, 0, None, "neither"),
+        "n_iter_no_change": [*interval(Integral, 1, None, "left"), Options(Real, {math.inf})],
+        "max_fun": interval(Integral, 1, None, "left"),
+    }
+
+    # What differs between classes and numbers
+
+    @abstractmethod
+    def _encode(self, y: Array, *, again: bool, classes: Any) -> Array:
+        """Targets as the loss takes them: labels (M,), or rows (M, n_outputs_). `again` goes on from an earlier fit;
+        `classes` are all that there will be."""
+
+    @abstractmethod
+    def _loss(self) -> Loss | str:
+        """The loss for the targets that were encoded."""
+
+    @abstractmethod
+    def _score_outputs(self, A: Array, y: Array, w: Array | None) -> float:
+        """What `score` says of outputs A (M, n_outputs_)."""
+
+    # Attributes
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """W[l].T (n[l-1], n[l]) for l = 1..L; on the CPU the weights themselves."""
+        return [self._fitted().backend.asnumpy(W).T for W in self._fitted().W[1:]]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """b[l] (n[l],) for l = 1..L; on the CPU the biases themselves."""
+        return [self._fitted().backend.asnumpy(b)[:, 0] for b in self._fitted().b[1:]]
+
+    @property
+    def n_layers_(self) -> int:
+        """L + 1: the input counts."""
+        return self._fitted().L + 1
+
+    @property
+    def n_outputs_(self) -> int:
+        """n[L]"""
+        return self._fitted().sizes[-1]
+
+    @property
+    def out_activation_(self) -> str:
+        """g[L]: identity, exp, logistic or softmax."""
+        name = self._fitted().loss.link.name
+        return "logistic" if name == "sigmoid" else name
+
+    def _is_fitted(self) -> bool:
+        return "network_" in vars(self)
+
+    def _goes_on(self) -> bool:
+        return self.warm_start and self._is_fitted()
+
+    def _fitted(self) -> Network:
+        if not self._is_fitted():
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet; call fit first")
+        return self.network_
+
+    # Fitting
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, *, again: bool, incremental: bool = False, classes: Any = None
+    ) -> Any:
+        self._validate_params()
+        if incremental and self.early_stopping:
+            raise ConfigError("partial_fit does not support early_stopping=True: it has no samples to hold out")
+        if self.solver == "lbfgs" and np.any(np.asarray(self.dropout) != 0):
+            raise ConfigError("dropout needs solver='adam' or 'sgd': lbfgs searches along a J that must stay the same")
+        precise, single = np.float64, np.float32
+        kinds = (single, precise) if self.dtype is not None and np.dtype(self.dtype) == single else (precise, single)
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", multi_output=True, y_numeric=self._numeric, dtype=kinds, reset=not again
+        )
+        w = None if sample_weight is None else _weights(sample_weight, X)
+        Y = self._encode(y, again=again, classes=classes)
+        random = check_random_state(self.random_state)
+        if not again:
+            self._begin(X, Y, random)
+        net = self.network_
+        if net.sizes != self._sizes(X, Y):
+            raise ConfigError(
+                f"the network was made as {net.sizes}, and would now be {self._sizes(X, Y)}; "
+                "set warm_start=False, or fit a clone"
+            )
+        with net.backend.active():
+            samples = Samples.of(net.backend, X, Y, w)
+            if self.solver == "lbfgs":
+                self._search(samples)
+            else:
+                self._descend(samples, y, random, incremental=incremental)
+            if not np.isfinite(net.backend.asnumpy(net.theta)).all():
+                raise DataError(
+                    "the fit ended in weights that are not finite; scale the inputs, or lower learning_rate_init"
+                )
+        return self
+
+    def _sizes(self, X: Any, Y: Array) -> tuple[int, ...]:
+        hidden = self.hidden_layer_sizes
+        hidden = tuple(hidden) if hasattr(hidden, "__iter__") else (hidden,)
+        if any(n <= 0 for n in hidden):
+            raise ConfigError(f"hidden_layer_sizes must be > 0, got {list(hidden)}")
+        return (X.shape[1], *hidden, len(self.classes_) if Y.ndim == 1 else Y.shape[1])
+
+    def _begin(self, X: Any, Y: Array, random: np.random.RandomState) -> None:
+        """A new network, from weights and biases in +-sqrt(6 / (n[l-1] + n[l])) (Glorot & Bengio 2010), 2 for 6 where
+        the units are logistic; drawn as scikit-learn does it, so that one random_state means one network."""
+        sizes = self._sizes(X, Y)
+        theta = Parameters.of(np, np.zeros(count_parameters(sizes)), sizes)
+        for l in range(1, len(sizes)):
+            bound = math.sqrt((2 if self.activation == "logistic" else 6) / (sizes[l - 1] + sizes[l]))
+            theta.W[l].T[...] = random.uniform(-bound, bound, (sizes[l - 1], sizes[l]))
+            theta.b[l][:, 0] = random.uniform(-bound, bound, sizes[l])
+        self.network_ = Network(
+            sizes,
+            ACTIVATIONS[self.activation],
+            self._loss(),
+            backend=self.device,
+            seed=int(random.randint(2**31)) if np.any(np.asarray(self.dropout) != 0) else 0,
+            dtype=X.dtype.name if self.dtype is None else self.dtype,
+            dropout=self.dropout,
+            theta=theta.theta,
+        )
+        self.n_iter_, self.t_ = 0, 0
+        self._descent: Descent | None = None
+        self._progress = Progress.held_out(theta.theta) if self.early_stopping else Progress()
+
+    def _averaged(self) -> int:
+        """Over how many outputs loss_ is a mean: those of a squared error. Other losses are summed over them."""
+        return self.n_outputs_ if self.network_.loss.name == "squared-error" else 1
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            print(line)
+
+    def _search(self, samples: Samples) -> None:
+        result, self.loss_ = search(
+            self.network_,
+            samples,
+            self.alpha,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            outputs=self._averaged(),
+            on_iteration=lambda i, J: self._say(f"Iteration {i}, loss = {J:.8f}"),
+        )
+        self.n_iter_ = min(int(result.nit), self.max_iter)
+        if result.status != 0:
+            warnings.warn(
+                f"lbfgs did not converge after {result.nit} iterations ({result.message}): "
+                "raise max_iter or max_fun, or scale the data",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _descend(self, samples: Samples, y: Array, random: np.random.RandomState, *, incremental: bool) -> None:
+        net, progress, w = self.network_, self._progress, samples.w
+        if self._descent is None or not incremental:
+            self._descent = Descent(net, self)
+        rows, score = np.arange(samples.Y.shape[0]), None
+        if self.early_stopping:
+            rows, held = self._split(samples, random)
+            X, true, weights = samples.X[held], y[held], None if w is None else w[held]
+
+            def score() -> float:
+                return self._score_outputs(self._outputs(X), true, weights)
+
+        if self.batch_size != "auto" and self.batch_size > len(rows):
+            warnings.warn(f"batch_size {self.batch_size} is clipped to the {len(rows)} samples there are", stacklevel=4)
+        try:
+            ended = descend(
+                self,
+                self._descent,
+                progress,
+                samples,
+                rows,
+                random,
+                score,
+                self._say,
+                epochs=1 if incremental else self.max_iter,
+                outputs=self._averaged(),
+            )
+            if not ended and not incremental:
+                warnings.warn(
+                    f"{self.solver} has not converged after max_iter={self.max_iter} epochs: raise it, or tol",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
+        except KeyboardInterrupt:
+            warnings.warn("training was interrupted; the weights are those of the last step", stacklevel=4)
+        if self.early_stopping:
+            net.backend.write(net.theta, progress.best_theta)
+        self.loss_curve_, self.best_loss_ = progress.loss_curve, progress.best_loss
+        self.validation_scores_, self.best_validation_score_ = (
+            progress.validation_scores,
+            progress.best_validation_score,
+        )
+        self.n_iter_, self.t_ = progress.n_iter, progress.t
+        self.loss_ = progress.loss_curve[-1] if progress.loss_curve else math.inf
+
+    def _split(self, samples: Samples, random: np.random.RandomState) -> tuple[Array, Array]:
+        """The samples that are trained on and those held out; two classes are held out in proportion."""
+        Y = samples.Y
+        two_classes = not self._numeric and Y.ndim == 2 and Y.shape[1] == 1
+        rows, held = train_test_split(
+            np.arange(Y.shape[0]),
+            random_state=random,
+            test_size=self.validation_fraction,
+            stratify=Y if two_classes else None,
+        )
+        if len(held) < 2:
+            raise DataError(f"only {len(held)} sample is held out; raise validation_fraction, or give more samples")
+        return rows, held
+
+    # Predicting
+
+    def _rows(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", reset=False)
+
+    def _outputs(self, X: Any) -> Array:
+        """A[L] as rows (m, n_outputs_), on the host, for rows that have been checked."""
+        net = self.network_
+        if isinstance(X, np.ndarray):
+            return net.predict_proba(X.T).T
+        step = max(1, CHUNK // max(net.sizes))
+        starts = range(0, X.shape[0], step)
+        return np.concatenate([net.predict_proba(X[i : i + step].toarray().T).T for i in starts])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _weights(sample_weight: Any, X: Any) -> Array:
+    """w (m,), finite; not all of them 0."""
+    if np.ndim(sample_weight) == 0:
+        return np.full(X.shape[0], float(sample_weight), X.dtype)
+    w = check_array(sample_weight, ensure_2d=False, dtype=X.dtype, input_name="sample_weight")
+    if w.ndim != 1:
+        raise DataError(f"sample_weight must have one number for each sample, got the shape {w.shape}")
+    check_consistent_length(X, w)
+    if not w.sum() != 0:
+        raise DataError("the sample weights sum to 0: there is nothing to learn from")
+    return w
+
+
+def stochastic(p: DeepEstimator) -> bool:
+    """Can it learn from one batch after another?"""
+    if p.solver == "lbfgs":
+        raise AttributeError("partial_fit needs solver='adam' or 'sgd': lbfgs takes all samples at once")
+    return True

@@ -1,7 +1,7 @@
 """DeepClassifier: two classes, more, or several labels at once; the parameters and attributes of MLPClassifier."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -13,7 +13,8 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from deepxp.errors import DataError
 from deepxp.estimators.parameters import DeepEstimator, stochastic
-from deepxp.ops.losses import Loss
+from deepxp.ops.activations import softmax
+from deepxp.ops.losses import Loss, logistic_loss
 from deepxp.ops.typing import Array
 
 
@@ -29,8 +30,7 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
     _numeric: ClassVar[bool] = False
 
     def _loss(self) -> Loss | str:
-        several = self._label_binarizer.y_type_ == "multiclass"
-        return "softmax-cross-entropy" if several else "sigmoid-cross-entropy"
+        return "softmax-cross-entropy" if self._several() else "sigmoid-cross-entropy"
 
     def _encode(self, y: Array, *, again: bool, classes: Any) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
@@ -44,11 +44,11 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
         labels = unique_labels(y)
         if unknown := set(labels.tolist()) - set(self.classes_.tolist()):
             raise DataError(f"y has classes that are not in classes_ {self.classes_}: {sorted(unknown)}")
-        if self._label_binarizer.y_type_ == "multiclass":
+        if self._several():
             return np.searchsorted(self.classes_, y).astype(np.int32)
         return self._label_binarizer.transform(y).astype(np.uint8)
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DeepClassifier":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to rows X (m, n[0]), dense or sparse, and classes y (m,), or 0 and 1 for each of several labels (m, k).
 
         Each sample weighs `sample_weight` (m,). With `warm_start` y has the classes that it had before.
@@ -58,8 +58,8 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
             raise DataError(f"warm_start goes on with the classes {self.classes_}, y has {unique_labels(y)}")
         return self._fit(X, y, sample_weight, again=again)
 
-    @available_if(stochastic)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "DeepClassifier":
+    @available_if(stochastic)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """One epoch over the samples given. The first call names all `classes` that there will be."""
         again = self._is_fitted()
         if not again and classes is None:
@@ -72,21 +72,26 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class (m, C), in the order of classes_; of several labels that of each (m, k)."""
-        return self._probabilities(self._outputs(self._rows(X)))
+        Z = self._outputs(self._rows(X))
+        if self._several():
+            return softmax(np, Z.T).T
+        A = np.exp(-logistic_loss(np, Z, 1.0))  # e^(log a) has all of its digits, however small a is
+        return A if Z.shape[1] > 1 else np.concatenate([np.exp(-logistic_loss(np, Z, 0.0)), A], axis=1)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithm of predict_proba."""
-        with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf
+        """The logarithm of predict_proba; -inf where that is 0."""
+        with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def _probabilities(self, A: Array) -> Array:
-        return np.concatenate([1 - A, A], axis=1) if A.shape[1] == 1 else A
+    def _several(self) -> bool:
+        """More than two classes?"""
+        return bool(self._label_binarizer.y_type_ == "multiclass")
 
-    def _decide(self, A: Array) -> Array:
-        return self._label_binarizer.inverse_transform(A.ravel() if A.shape[1] == 1 else A)
+    def _decide(self, Z: Array) -> Array:
+        return self._label_binarizer.inverse_transform(Z.ravel() if Z.shape[1] == 1 else Z, threshold=0.0)
 
-    def _score_outputs(self, A: Array, y: Array, w: Array | None) -> float:
-        return float(accuracy_score(y, self._decide(A), sample_weight=w))
+    def _score_outputs(self, Z: Array, y: Array, w: Array | None) -> float:
+        return float(accuracy_score(y, self._decide(Z), sample_weight=w))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -18,21 +18,16 @@ from deepxp.training import TrainingStep
 
 @dataclass
 class Progress:
-    """What is known of a fit that a later one may go on from: loss_curve_ and the others, without their underscore."""
+    """What a later fit goes on from: loss_curve_ and the others, without their underscore."""
 
     loss_curve: list[float] = field(default_factory=list)
-    best_loss: float | None = math.inf
-    validation_scores: list[float] | None = None
-    best_validation_score: float | None = None
+    best_loss: float = math.inf
+    validation_scores: list[float] = field(default_factory=list)
+    best_validation_score: float = -math.inf
     best_theta: Array | None = None  # on the host
     idle: int = 0  # epochs since it last got better
     t: int = 0  # samples seen
     n_iter: int = 0  # epochs of the fit that is the last one
-
-    @classmethod
-    def held_out(cls, theta: Array) -> "Progress":
-        """At the beginning of a fit that watches the score of samples held out."""
-        return cls([], None, [], -math.inf, theta)
 
 
 class Descent:

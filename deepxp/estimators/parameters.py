@@ -5,7 +5,7 @@ import warnings
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -103,8 +103,8 @@ class DeepEstimator(BaseEstimator):
         """The loss for the targets that were encoded."""
 
     @abstractmethod
-    def _score_outputs(self, A: Array, y: Array, w: Array | None) -> float:
-        """What `score` says of outputs A (M, n_outputs_)."""
+    def _score_outputs(self, Z: Array, y: Array, w: Array | None) -> float:
+        """What `score` says of outputs Z[L] (M, n_outputs_)."""
 
     # Attributes
 
@@ -149,7 +149,7 @@ class DeepEstimator(BaseEstimator):
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, *, again: bool, incremental: bool = False, classes: Any = None
-    ) -> Any:
+    ) -> Self:
         self._validate_params()
         if incremental and self.early_stopping:
             raise ConfigError("partial_fit does not support early_stopping=True: it has no samples to hold out")
@@ -211,7 +211,7 @@ class DeepEstimator(BaseEstimator):
         )
         self.n_iter_, self.t_ = 0, 0
         self._descent: Descent | None = None
-        self._progress = Progress.held_out(theta.theta) if self.early_stopping else Progress()
+        self._progress = Progress(best_theta=theta.theta)
 
     def _averaged(self) -> int:
         """Over how many outputs loss_ is a mean: those of a squared error. Other losses are summed over them."""
@@ -278,11 +278,10 @@ class DeepEstimator(BaseEstimator):
             warnings.warn("training was interrupted; the weights are those of the last step", stacklevel=4)
         if self.early_stopping:
             net.backend.write(net.theta, progress.best_theta)
-        self.loss_curve_, self.best_loss_ = progress.loss_curve, progress.best_loss
-        self.validation_scores_, self.best_validation_score_ = (
-            progress.validation_scores,
-            progress.best_validation_score,
-        )
+        scored = self.early_stopping
+        self.loss_curve_, self.best_loss_ = progress.loss_curve, None if scored else progress.best_loss
+        self.validation_scores_ = progress.validation_scores if scored else None
+        self.best_validation_score_ = progress.best_validation_score if scored else None
         self.n_iter_, self.t_ = progress.n_iter, progress.t
         self.loss_ = progress.loss_curve[-1] if progress.loss_curve else math.inf
 
@@ -307,13 +306,15 @@ class DeepEstimator(BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", reset=False)
 
     def _outputs(self, X: Any) -> Array:
-        """A[L] as rows (m, n_outputs_), on the host, for rows that have been checked."""
-        net = self.network_
-        if isinstance(X, np.ndarray):
-            return net.predict_proba(X.T).T
+        """Z[L] as rows (m, n_outputs_), on the host, for rows that have been checked."""
+        net, out = self.network_, []
         step = max(1, CHUNK // max(net.sizes))
-        starts = range(0, X.shape[0], step)
-        return np.concatenate([net.predict_proba(X[i : i + step].toarray().T).T for i in starts])
+        with net.backend.active():
+            for start in range(0, X.shape[0], step):
+                rows = X[start : start + step]
+                Z = net.output(rows if isinstance(rows, np.ndarray) else rows.toarray(), link=False)
+                out.append(net.backend.asnumpy(Z).T)
+        return np.ascontiguousarray(np.concatenate(out))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -323,14 +324,14 @@ class DeepEstimator(BaseEstimator):
 
 def _weights(sample_weight: Any, X: Any) -> Array:
     """w (m,), finite; not all of them 0."""
-    if np.ndim(sample_weight) == 0:
-        return np.full(X.shape[0], float(sample_weight), X.dtype)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(X.shape[0], float(sample_weight))
     w = check_array(sample_weight, ensure_2d=False, dtype=X.dtype, input_name="sample_weight")
     if w.ndim != 1:
         raise DataError(f"sample_weight must have one number for each sample, got the shape {w.shape}")
     check_consistent_length(X, w)
     if not w.sum() != 0:
-        raise DataError("the sample weights sum to 0: there is nothing to learn from")
+        raise DataError("the sum of the sample weights is zero: there is nothing to learn from")
     return w
 
 

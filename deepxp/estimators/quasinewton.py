@@ -14,7 +14,10 @@ from deepxp.recursions import backward, class_column, evaluate_loss, forward
 
 
 def objective(net: Network, samples: Samples, alpha: float) -> Callable[[Array], tuple[float, Array]]:
-    """theta -> J + alpha / (2 S) sum_l ||W[l]||^2 and its gradient, in float64 on the host; S the sum of the weights."""
+    """theta -> J + alpha / (2 S) sum_l ||W[l]||^2 and its gradient, in float64 on the host.
+
+    S is the sum of the samples' weights.
+    """
     labels, weighted, M = samples.labels, samples.w is not None, samples.Y.shape[0]
     gradient, work = net.gradient(), net.memory(M, labels=labels).workspace(M)
     strength, classes = alpha / samples.fill(np.arange(M), work), class_column(net, labels=labels)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -49,12 +49,12 @@ class DeepRegressor(RegressorMixin, DeepEstimator, _Cost):
             raise DataError(f"loss='poisson' needs y >= 0, got {y.min()}; take loss='squared_error'")
         return y.reshape(len(y), -1)
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DeepRegressor":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to rows X (m, n[0]), dense or sparse, and numbers y (m,) or (m, k); each weighs `sample_weight` (m,)."""
         return self._fit(X, y, sample_weight, again=self._goes_on())
 
-    @available_if(stochastic)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DeepRegressor":
+    @available_if(stochastic)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One epoch over the samples given."""
         return self._fit(X, y, sample_weight, again=self._is_fitted(), incremental=True)
 
@@ -62,8 +62,10 @@ class DeepRegressor(RegressorMixin, DeepEstimator, _Cost):
         """The number, or numbers, of each row: (m,) or (m, k)."""
         return self._decide(self._outputs(self._rows(X)))
 
-    def _decide(self, A: Array) -> Array:
+    def _decide(self, Z: Array) -> Array:
+        A = self.network_.loss.link.forward(np, Z)
         return A.ravel() if A.shape[1] == 1 else A
 
-    def _score_outputs(self, A: Array, y: Array, w: Array | None) -> float:
-        return float(r2_score(y, self._decide(A), sample_weight=w)) if np.isfinite(A).all() else math.nan
+    def _score_outputs(self, Z: Array, y: Array, w: Array | None) -> float:
+        A = self._decide(Z)
+        return float(r2_score(y, A, sample_weight=w)) if np.isfinite(A).all() else math.nan

@@ -30,7 +30,7 @@ class Samples:
     @property
     def labels(self) -> bool:
         """Are the targets labels?"""
-        return self.Y.ndim == 1
+        return bool(self.Y.ndim == 1)
 
     @property
     def total(self) -> float:

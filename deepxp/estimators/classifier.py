@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from deepxp.errors import DataError
 from deepxp.estimators.parameters import DeepEstimator, stochastic
+from deepxp.estimators.samples import host, like
 from deepxp.ops.activations import softmax
 from deepxp.ops.losses import Loss, logistic_loss
 from deepxp.ops.typing import Array
@@ -33,19 +34,22 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
         return "softmax-cross-entropy" if self._several() else "sigmoid-cross-entropy"
 
     def _encode(self, y: Array, *, again: bool, classes: Any) -> Array:
+        given, y = y, host(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not again:
             several = type_of_target(y).startswith("multilabel")
-            self._label_binarizer = LabelBinarizer().fit(y if classes is None or several else unique_labels(classes))
-            self.classes_ = self._label_binarizer.classes_
-        if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
-            raise DataError(f"classes={classes!r} are not those of the first call, {self.classes_}")
-        labels = unique_labels(y)
-        if unknown := set(labels.tolist()) - set(self.classes_.tolist()):
-            raise DataError(f"y has classes that are not in classes_ {self.classes_}: {sorted(unknown)}")
+            self._label_binarizer = LabelBinarizer().fit(
+                y if classes is None or several else unique_labels(host(classes))
+            )
+            self.classes_ = like(given, self._label_binarizer.classes_)
+        known = self._label_binarizer.classes_
+        if classes is not None and not np.array_equal(known, unique_labels(host(classes))):
+            raise DataError(f"classes={classes!r} are not those of the first call, {known}")
+        if unknown := set(unique_labels(y).tolist()) - set(known.tolist()):
+            raise DataError(f"y has classes that are not in classes_ {known}: {sorted(unknown)}")
         if self._several():
-            return np.searchsorted(self.classes_, y).astype(np.int32)
+            return np.searchsorted(known, y).astype(np.int32)
         return self._label_binarizer.transform(y).astype(np.uint8)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -55,7 +59,9 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
         """
         again = self._goes_on()
         if again and set(unique_labels(y).tolist()) != set(self.classes_.tolist()):
-            raise DataError(f"warm_start goes on with the classes {self.classes_}, y has {unique_labels(y)}")
+            raise DataError(
+                f"warm_start goes on with the classes {self.classes_}, y has {unique_labels(y)}; fit a clone"
+            )
         return self._fit(X, y, sample_weight, again=again)
 
     @available_if(stochastic)  # type: ignore[untyped-decorator]
@@ -68,20 +74,26 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
 
     def predict(self, X: Any) -> Array:
         """The class of each row (m,), or 0 and 1 for each of several labels (m, k)."""
-        return self._decide(self._outputs(self._rows(X)))
+        rows = self._rows(X, "predict")
+        return like(rows, self._decide(self._outputs(rows)))
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class (m, C), in the order of classes_; of several labels that of each (m, k)."""
-        Z = self._outputs(self._rows(X))
+        rows = self._rows(X, "predict_proba")
+        return like(rows, self._probabilities(rows))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithm of predict_proba; -inf where that is 0."""
+        rows = self._rows(X, "predict_log_proba")
+        with np.errstate(divide="ignore"):
+            return like(rows, np.log(self._probabilities(rows)))
+
+    def _probabilities(self, rows: Any) -> Array:
+        Z = self._outputs(rows)
         if self._several():
             return softmax(np, Z.T).T
         A = np.exp(-logistic_loss(np, Z, 1.0))  # e^(log a) has all of its digits, however small a is
         return A if Z.shape[1] > 1 else np.concatenate([np.exp(-logistic_loss(np, Z, 0.0)), A], axis=1)
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """The logarithm of predict_proba; -inf where that is 0."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
 
     def _several(self) -> bool:
         """More than two classes?"""

@@ -8,17 +8,20 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils._array_api import get_namespace
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepxp.errors import ConfigError, DataError
 from deepxp.estimators.descent import Descent, Progress, descend
 from deepxp.estimators.quasinewton import search
-from deepxp.estimators.samples import Samples
+from deepxp.estimators.samples import Samples, host
 from deepxp.network import CHUNK, Network
 from deepxp.ops.losses import Loss
 from deepxp.ops.typing import Array
@@ -155,15 +158,19 @@ class DeepEstimator(BaseEstimator):
             raise ConfigError("partial_fit does not support early_stopping=True: it has no samples to hold out")
         if self.solver == "lbfgs" and np.any(np.asarray(self.dropout) != 0):
             raise ConfigError("dropout needs solver='adam' or 'sgd': lbfgs searches along a J that must stay the same")
-        precise, single = np.float64, np.float32
-        kinds = (single, precise) if self.dtype is not None and np.dtype(self.dtype) == single else (precise, single)
+        xp = get_namespace(X)[0]
+        kinds = (xp.float64, xp.float32)
+        if self.dtype is not None and np.dtype(self.dtype) == np.float32:
+            kinds = kinds[::-1]
         X, y = validate_data(
             self, X, y, accept_sparse="csr", multi_output=True, y_numeric=self._numeric, dtype=kinds, reset=not again
         )
-        w = None if sample_weight is None else _weights(sample_weight, X)
         Y = self._encode(y, again=again, classes=classes)
+        X, y = host(X), host(y)
+        w = None if sample_weight is None else _weights(host(sample_weight), X)
         random = check_random_state(self.random_state)
         if not again:
+            self._library = xp.__name__
             self._begin(X, Y, random)
         net = self.network_
         if net.sizes != self._sizes(X, Y):
@@ -188,7 +195,7 @@ class DeepEstimator(BaseEstimator):
         hidden = tuple(hidden) if hasattr(hidden, "__iter__") else (hidden,)
         if any(n <= 0 for n in hidden):
             raise ConfigError(f"hidden_layer_sizes must be > 0, got {list(hidden)}")
-        return (X.shape[1], *hidden, len(self.classes_) if Y.ndim == 1 else Y.shape[1])
+        return (X.shape[1], *hidden, self.classes_.shape[0] if Y.ndim == 1 else Y.shape[1])
 
     def _begin(self, X: Any, Y: Array, random: np.random.RandomState) -> None:
         """A new network, from weights and biases in +-sqrt(6 / (n[l-1] + n[l])) (Glorot & Bengio 2010), 2 for 6 where
@@ -301,8 +308,15 @@ class DeepEstimator(BaseEstimator):
 
     # Predicting
 
-    def _rows(self, X: Any) -> Any:
+    def _rows(self, X: Any, method: str) -> Any:
+        """X checked, for a method; an array is of the library that `fit` was given."""
         check_is_fitted(self)
+        library = get_namespace(X)[0].__name__
+        if get_config()["array_api_dispatch"] and library != self._library:
+            raise DataError(
+                f"{type(self).__name__}.{method}() must use the same namespace as fit: {self._library}, not {library}; "
+                "move the array, for example with from_dlpack"
+            )
         return validate_data(self, X, accept_sparse="csr", reset=False)
 
     def _outputs(self, X: Any) -> Array:
@@ -311,14 +325,16 @@ class DeepEstimator(BaseEstimator):
         step = max(1, CHUNK // max(net.sizes))
         with net.backend.active():
             for start in range(0, X.shape[0], step):
-                rows = X[start : start + step]
-                Z = net.output(rows if isinstance(rows, np.ndarray) else rows.toarray(), link=False)
+                rows = X[start : min(start + step, X.shape[0]), :]
+                rows = rows.toarray() if issparse(rows) else rows if net.backend.owns(rows) else host(rows)
+                Z = net.output(rows, link=False)
                 out.append(net.backend.asnumpy(Z).T)
         return np.ascontiguousarray(np.concatenate(out))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags
 
 

@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 
 from deepxp.errors import DataError
 from deepxp.estimators.parameters import DeepEstimator, stochastic
+from deepxp.estimators.samples import host, like
 from deepxp.ops.losses import POISSON, Loss
 from deepxp.ops.typing import Array
 
@@ -43,6 +44,7 @@ class DeepRegressor(RegressorMixin, DeepEstimator, _Cost):
         return POISSON if self.loss == "poisson" else "squared-error"
 
     def _encode(self, y: Array, *, again: bool, classes: Any) -> Array:
+        y = host(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if self.loss == "poisson" and (y < 0).any():
@@ -60,7 +62,8 @@ class DeepRegressor(RegressorMixin, DeepEstimator, _Cost):
 
     def predict(self, X: Any) -> Array:
         """The number, or numbers, of each row: (m,) or (m, k)."""
-        return self._decide(self._outputs(self._rows(X)))
+        rows = self._rows(X, "predict")
+        return like(rows, self._decide(self._outputs(rows)))
 
     def _decide(self, Z: Array) -> Array:
         A = self.network_.loss.link.forward(np, Z)

@@ -1,14 +1,29 @@
-"""Rows of a table, dense or sparse, with their targets and weights: handed to a step in batches."""
+"""Rows of a table, dense or sparse, in batches for a step; arrays of other libraries in, and out again."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils._array_api import get_namespace
 
 from deepxp.backend import Backend
 from deepxp.data.batches import Batches
+from deepxp.namespaces import asnumpy
 from deepxp.ops.typing import Array
 from deepxp.workspace import Workspace
+
+
+def host(x: Any) -> Any:
+    """x as a NumPy array, the same memory where it is on the CPU; a sparse matrix as it is."""
+    return x if issparse(x) else asnumpy(x)
+
+
+def like(x: Any, values: Array) -> Array:
+    """NumPy's values as an array of the library of x, on its device. Text stays NumPy's: no other library has it."""
+    if issparse(x) or isinstance(x, np.ndarray) or values.dtype.kind not in "fiub":
+        return values
+    return get_namespace(x)[0].asarray(values, device=x.device)
 
 
 @dataclass(frozen=True)
@@ -24,8 +39,7 @@ class Samples:
     @classmethod
     def of(cls, backend: Backend, X: Any, Y: Array, w: Array | None) -> "Samples":
         """Dense tables are moved to the device, once."""
-        dense = isinstance(X, np.ndarray)
-        return cls(backend, X, Y, w, Batches.of(backend, X, Y, None) if dense else None)
+        return cls(backend, X, Y, w, None if issparse(X) else Batches.of(backend, X, Y, None))
 
     @property
     def labels(self) -> bool:

@@ -3,11 +3,12 @@
     from deepxp.estimators import DeepClassifier
     DeepClassifier(device="gpu", random_state=0).fit(X, y).score(X_test, y_test)     # rows are samples
 
-parameters      every parameter, its default and what it may be; the network and what is known of it
+parameters               every parameter, its default and what it may be
+estimator                the network, how it is fitted, and what is known of it
 classifier, regressor    targets in, predictions out
-descent         the solvers sgd and adam;  rules: their updates, with L2 of a strength of its own for each batch
-quasinewton     the solver lbfgs
-samples         rows, dense or sparse, that a step is given in batches
+descent                  the solvers sgd and adam;  rules: their updates, with an L2 of its own for each batch
+quasinewton              the solver lbfgs
+samples                  rows, dense or sparse, that a step is given in batches
 """
 
 try:

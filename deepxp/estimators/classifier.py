@@ -1,6 +1,5 @@
 """DeepClassifier: two classes, more, or several labels at once; the parameters and attributes of MLPClassifier."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,14 +11,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from deepxp.errors import DataError
-from deepxp.estimators.parameters import DeepEstimator, stochastic
+from deepxp.estimators.estimator import DeepEstimator, stochastic
 from deepxp.estimators.samples import host, like
 from deepxp.ops.activations import softmax
 from deepxp.ops.losses import Loss, logistic_loss
 from deepxp.ops.typing import Array
 
 
-@dataclass(repr=False, eq=False)
 class DeepClassifier(ClassifierMixin, DeepEstimator):
     """A classifier with the parameters of scikit-learn's MLPClassifier, its defaults and their meaning.
 
@@ -58,10 +56,8 @@ class DeepClassifier(ClassifierMixin, DeepEstimator):
         Each sample weighs `sample_weight` (m,). With `warm_start` y has the classes that it had before.
         """
         again = self._goes_on()
-        if again and set(unique_labels(y).tolist()) != set(self.classes_.tolist()):
-            raise DataError(
-                f"warm_start goes on with the classes {self.classes_}, y has {unique_labels(y)}; fit a clone"
-            )
+        if again and not np.array_equal(unique_labels(host(y)), self._label_binarizer.classes_):
+            raise DataError(f"warm_start goes on with the classes {self.classes_}, and y has others; fit a clone")
         return self._fit(X, y, sample_weight, again=again)
 
     @available_if(stochastic)  # type: ignore[untyped-decorator]

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from deepxp.errors import DataError
-from deepxp.estimators.parameters import DeepEstimator, stochastic
+from deepxp.estimators.estimator import DeepEstimator, stochastic
 from deepxp.estimators.samples import host, like
 from deepxp.ops.losses import POISSON, Loss
 from deepxp.ops.typing import Array

@@ -87,10 +87,11 @@ def squared_error(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -
 def poisson_deviance(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
     """sum_i y_i log(y_i / a_i) - y_i + a_i with a = e^z, and dZ = A - Y    (half of the deviance; 0 log 0 = 0)
 
-    Y (n[L], m), not negative: counts, or rates. The first term is y log y - y z, in which no quotient overflows.
+    Y (n[L], m), not negative: counts, or rates. The first term is y log y - y z, in which no quotient overflows; where
+    y is 0 the logarithm is that of 1.
     """
     A = exponential(xp, Z)
-    losses[...] = xp.sum(Y * (xp.log(xp.where(Y > 0.0, Y, 1.0)) - Z) - Y + A, axis=0)
+    losses[...] = xp.sum(Y * (xp.log(Y + (1.0 - xp.sign(Y))) - Z) - Y + A, axis=0)
     dZ[...] = A - Y
 
 

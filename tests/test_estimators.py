@@ -8,11 +8,13 @@ import inspect
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 import warnings
 from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +40,7 @@ from deepxp.ops.losses import POISSON
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+DOCUMENT = Path(__file__).parent.parent / "docs" / "estimators.md"
 SMALL = {"hidden_layer_sizes": (7, 5), "max_iter": 12, "random_state": 3, "learning_rate_init": 0.02}
 COMMON = [
     "loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "n_iter_", "t_", "n_layers_",
@@ -535,6 +538,18 @@ def test_arrays_of_a_library_stay_in_it_under_dispatch(library):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="the documents are not beside these tests")
+def test_the_examples_of_the_document_print_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    examples = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", DOCUMENT.read_text("utf-8"), flags=re.DOTALL)
+    assert len(examples) == 4
+    for code, printed in examples:
+        with redirect_stdout(io.StringIO()) as out:
+            exec(code, names)
+        assert out.getvalue() == printed
 
 
 def test_without_scikit_learn_the_way_to_get_it_is_said(monkeypatch):

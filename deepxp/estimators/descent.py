@@ -13,7 +13,7 @@ from deepxp.estimators.samples import Samples
 from deepxp.network import Network
 from deepxp.ops.regularization import l2_penalty
 from deepxp.ops.typing import Array
-from deepxp.training import TrainingStep
+from deepxp.step import TrainingStep
 
 
 @dataclass

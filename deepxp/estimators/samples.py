@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils._array_api import get_namespace
 
 from deepxp.backend import Backend
-from deepxp.data.batches import Batches
+from deepxp.data.batches import Batches, Streamed
 from deepxp.namespaces import asnumpy
 from deepxp.ops.typing import Array
 from deepxp.workspace import Workspace
@@ -34,7 +34,9 @@ class Samples:
     X: Any
     Y: Array
     w: Array | None
-    batches: Batches | None  # X and Y on the device; a sparse X stays where it is, and becomes dense batch by batch
+    batches: (
+        Batches | Streamed | None
+    )  # X and Y on the device; a sparse X stays where it is, and becomes dense batch by batch
 
     @classmethod
     def of(cls, backend: Backend, X: Any, Y: Array, w: Array | None) -> "Samples":
@@ -58,7 +60,7 @@ class Samples:
         """
         write = self.backend.write
         if self.batches is not None:
-            self.batches.fill(self.backend.asarray(rows), work.X, work.Y, work.w)
+            self.batches.fill(self.batches.order(rows), work.X, work.Y, work.w)
         else:
             write(work.X, self.X[rows].toarray())
             write(work.Y, self.Y[rows])

@@ -38,7 +38,7 @@ ROOMS = {
     3: ["initialize", "network", "optimizers", "recursions"],
     4: ["agreement", "checkpoints", "gradcheck", "evaluation", "footprint", "health", "history"],
     5: ["training", "step", "functions"],
-    6: ["benchmark", "cli"],
+    6: ["benchmark", "cli", "estimators"],
     7: ["__init__", "__main__"],
 }
 LEVEL = {room: level for level, rooms in ROOMS.items() for room in rooms}
@@ -63,10 +63,21 @@ OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 
 # Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; what makes it
 # fast, and what stands around it, are rooms that a reader enters only for their own sake.
-AROUND = {"benchmark", "bounded", "checkpoints", "cli", "data", "devices", "memory", "safetensors", "toml"}
+AROUND = {
+    "benchmark",
+    "bounded",
+    "checkpoints",
+    "cli",
+    "data",
+    "devices",
+    "estimators",
+    "memory",
+    "safetensors",
+    "toml",
+}
 MOST_CODE_LINES = 2500
 MOST_CODE_LINES_OF_KERNELS = 2200  # of which 650 write, launch, multiply, record and send for a GPU
-MOST_CODE_LINES_AROUND = 4950  # of which the bounds on what strangers hand in are 200
+MOST_CODE_LINES_AROUND = 5600  # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

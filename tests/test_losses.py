@@ -13,6 +13,7 @@ from deepxp.ops.losses import (
     LOSSES,
     cost,
     log_softmax,
+    poisson_deviance,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     softmax_cross_entropy_labels,
@@ -50,7 +51,7 @@ def sample(loss, n=6, m=9, seed=0, dtype="float64"):
 
 
 EVALUATE = pytest.mark.parametrize(
-    "loss", [softmax_cross_entropy, sigmoid_cross_entropy, squared_error], ids=lambda f: f.__name__
+    "loss", [softmax_cross_entropy, sigmoid_cross_entropy, squared_error, poisson_deviance], ids=lambda f: f.__name__
 )
 
 
@@ -92,6 +93,18 @@ def test_the_losses_are_their_textbook_formulas(xp):
     assert_allclose(evaluate(xp, sigmoid_cross_entropy, Z, Y)[0], textbook, rtol=1e-12)
     Z, Y = sample(squared_error)
     assert_allclose(evaluate(xp, squared_error, Z, Y)[0], ((Z - Y) ** 2).sum(axis=0) / 2, rtol=1e-13)
+
+
+def test_the_poisson_deviance_is_its_textbook_formula_and_nothing_where_a_is_y():
+    Z, Y = sample(poisson_deviance)
+    Y = np.floor(6 * Y)
+    A = np.exp(Z)
+    textbook = np.where(Y > 0, Y * np.log(np.where(Y > 0, Y, 1) / A), 0) - Y + A
+    assert (Y == 0).any()
+    assert_allclose(evaluate(REFERENCE, poisson_deviance, Z, Y)[0], textbook.sum(axis=0), rtol=1e-12)
+    ell, dZ = evaluate(REFERENCE, poisson_deviance, np.log(Y + 1), Y + 1)
+    assert_allclose(ell, 0, atol=1e-14)
+    assert_allclose(dZ, 0, atol=1e-14)
 
 
 @BOTH

@@ -15,6 +15,8 @@ from sympy import Rational, diff, exp, log, sqrt, symbols
 from deepxp.ops import dense, losses, regularization, updates
 from deepxp.ops.activations import (
     ACTIVATIONS,
+    exponential,
+    exponential_backward,
     gelu,
     leaky_relu,
     relu,
@@ -27,6 +29,7 @@ from deepxp.ops.activations import (
 from deepxp.ops.losses import (
     log_softmax,
     logistic_loss,
+    poisson_deviance,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     softmax_cross_entropy_labels,
@@ -256,6 +259,18 @@ def test_the_dZ_of_the_squared_error_is_A_minus_Y_and_the_derivative_of_its_loss
     for d, zi, yi in zip(dZ[:, 0], Z3, y, strict=True):
         assert is_zero(d - diff(J, zi))
         assert is_zero(d - (zi - yi))
+
+
+@pytest.mark.parametrize("count", [0, symbols("n", positive=True)], ids=["nothing counted", "y > 0"])
+def test_the_dZ_of_the_poisson_deviance_is_A_minus_Y_and_the_derivative_of_its_loss(count):
+    (J,), dZ = loss_of(poisson_deviance, array(z)[:, None], array(count)[:, None])
+    a = exp(z)
+    deviance = count * (log(count) - z) - count + a if count else a
+    assert is_zero(J - deviance)
+    assert is_zero(dZ[0, 0] - diff(J, z))
+    assert is_zero(dZ[0, 0] - (a - count))
+    assert is_zero(on(exponential_backward, dA, a) - dA * diff(on(exponential, z), z))
+    assert not is_zero(dZ[0, 0] - (z - count))  # the link is not the identity
 
 
 def test_a_wrong_loss_is_not_proved():

@@ -46,6 +46,7 @@ CALLS = {
     ),
     losses.sigmoid_cross_entropy: lambda: (single(3, 5), single(3, 5), filled(5), filled(3, 5)),
     losses.squared_error: lambda: (single(3, 5), single(3, 5), filled(5), filled(3, 5)),
+    losses.poisson_deviance: lambda: (single(3, 5), abs(single(3, 5)), filled(5), filled(3, 5)),
     losses.weigh: lambda: (single(5), single(5), single(3, 5)),
     losses.cost: lambda: (single(5), filled()),
     losses.logistic_loss: lambda: (single(3, 5), single(3, 5)),

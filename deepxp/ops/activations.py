@@ -118,6 +118,16 @@ def silu_backward(xp: Namespace, dA: Array, Z: Array) -> Array:
     return dA * s * (1.0 + Z * (1.0 - s))
 
 
+def exponential(xp: Namespace, Z: Array) -> Array:
+    """g(Z) = e^Z"""
+    return xp.exp(Z)
+
+
+def exponential_backward(xp: Namespace, dA: Array, A: Array) -> Array:
+    """g'(Z) = A"""
+    return dA * A
+
+
 def softmax(xp: Namespace, Z: Array) -> Array:
     """a_i = e^(z_i) / sum_k e^(z_k) in each column; the column's maximum is subtracted first, so e^800 never happens"""
     E = xp.exp(Z - xp.max(Z, axis=0, keepdims=True))

@@ -7,7 +7,15 @@ A loss is computed from Z[L], never from a clipped A[L]: a loss of 1000 is repor
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deepxp.ops.activations import ACTIVATIONS, Activation, identity, sigmoid, softmax
+from deepxp.ops.activations import (
+    ACTIVATIONS,
+    Activation,
+    exponential,
+    exponential_backward,
+    identity,
+    sigmoid,
+    softmax,
+)
 from deepxp.ops.typing import Array, Namespace
 
 
@@ -76,6 +84,17 @@ def squared_error(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -
     losses[...] = 0.5 * xp.sum(dZ * dZ, axis=0)
 
 
+def poisson_deviance(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """sum_i y_i log(y_i / a_i) - y_i + a_i with a = e^z, and dZ = A - Y    (half of the deviance; 0 log 0 = 0)
+
+    Y (n[L], m), not negative: counts, or rates. The first term is y log y - y z, in which no quotient overflows; where
+    y is 0 the logarithm is that of 1.
+    """
+    A = exponential(xp, Z)
+    losses[...] = xp.sum(Y * (xp.log(Y + (1.0 - xp.sign(Y))) - Z) - Y + A, axis=0)
+    dZ[...] = A - Y
+
+
 def weigh(xp: Namespace, w: Array, losses: Array, dZ: Array) -> None:
     """losses_j = w_j losses_j and dZ_j = w_j dZ_j: sample weights w (m,), of mean 1 over the training set"""
     losses[...] = w * losses
@@ -100,3 +119,7 @@ LOSSES: dict[str, Loss] = {
         Loss("squared-error", ACTIVATIONS["identity"], squared_error),
     )
 }
+
+# A value to hand to a Network, and none of LOSSES: its targets are neither probabilities nor any number, which is all
+# that files and the command line tell apart.
+POISSON = Loss("poisson-deviance", Activation("exp", exponential, exponential_backward), poisson_deviance)

@@ -31,7 +31,21 @@ from numpy import (
 from deepxp.backend import Backend
 
 __all__ = ["argmax", "asarray", "empty", "exp", "expm1", "float64", "int32", "log", "log1p", "mean", "ones_like"]
-__all__ += ["abs", "max", "maximum", "minimum", "reshape", "sqrt", "sum", "take", "tanh", "uint16", "where", "zeros"]
+__all__ += [
+    "abs",
+    "max",
+    "maximum",
+    "minimum",
+    "reshape",
+    "sign",
+    "sqrt",
+    "sum",
+    "take",
+    "tanh",
+    "uint16",
+    "where",
+    "zeros",
+]
 
 STEP = 1e-30
 where = np.where
@@ -47,6 +61,10 @@ def minimum(a, b):
 
 def abs(x):
     return np.where(np.real(x) < 0, -x, x)
+
+
+def sign(x):
+    return np.sign(np.real(x))
 
 
 def max(x, axis, keepdims=False):

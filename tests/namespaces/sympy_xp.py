@@ -99,6 +99,7 @@ class xp:  # noqa: N801 - it stands in for a module
     sqrt = _elementwise(sympy.sqrt, 1)
     tanh = _elementwise(sympy.tanh, 1)
     abs = _elementwise(sympy.Abs, 1)
+    sign = _elementwise(sympy.sign, 1)
     maximum = _elementwise(lambda a, b: a if _greater(a, b) else b, 2)
     minimum = _elementwise(lambda a, b: b if _greater(a, b) else a, 2)
     where = _elementwise(_where, 3)

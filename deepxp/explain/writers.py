@@ -1,0 +1,347 @@
+"""An expression as text, as LaTeX and as MathML: one grammar, three ways to set it.
+
+A product element by element has a sign, * or ⊙; the matrix product and the product with one number have none. There are
+parentheses where the value would change without them, and nowhere else.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+
+from deepxp.explain.expressions import Equation, Expression
+
+CHOICE, SUM, PRODUCT, FACTOR, ATOM = range(5)  # how tightly a written expression holds together
+GREEK = {
+    "theta": "θ", "beta": "β", "mu": "μ", "rho": "ρ", "eps": "ε", "lambda": "λ", "alpha": "α", "gamma": "γ",
+}  # fmt: skip
+RELATIONS = {">=": r"\ge", "<=": r"\le", "!=": r"\ne", "and": r"\wedge", "or": r"\vee"}
+SIGNS = {">=": "≥", "<=": "≤", "!=": "≠"}
+Written = tuple[str, int]
+
+
+def factors(e: Expression) -> list[Expression]:
+    """What is multiplied, from left to right; a factor beside itself is a power."""
+    if e.op != "mul":
+        return [e]
+    found: list[Expression] = []
+    counts: list[int] = []
+    for factor in (f for part in e.parts for f in factors(part)):
+        if found and found[-1] is factor:
+            counts[-1] += 1
+        else:
+            found.append(factor)
+            counts.append(1)
+    return [f if n == 1 else e.book.node("pow", f, n) for f, n in zip(found, counts, strict=True)]
+
+
+class Text:
+    """`A[1] = 0.5 (1 + tanh(0.5 Z[1]))`: in a terminal."""
+
+    minus, plus, juxtaposed, elementwise, dot = "-", " + ", " ", " * ", " * "
+    division = PRODUCT  # how tightly a quotient holds together
+    called = ATOM
+
+    def __call__(self, e: Expression) -> str:
+        """The expression."""
+        return self.at(e, CHOICE)
+
+    def equation(self, equation: Equation) -> str:
+        """`target = value`"""
+        return self.row(self(equation.target), self.relation("="), self(equation.value))
+
+    def at(self, e: Expression, least: int) -> str:
+        """The expression, in parentheses where it would fall apart beside what stands around it."""
+        text, level = getattr(self, f"_{e.op}")(e)
+        return text if level >= least else self.parentheses(text)
+
+    # how it is set
+
+    def row(self, *pieces: str) -> str:
+        """Pieces side by side."""
+        return "".join(pieces)
+
+    def parentheses(self, text: str) -> str:
+        """(text)"""
+        return f"({text})"
+
+    def relation(self, sign: str) -> str:
+        """A sign between two sides."""
+        return f" {sign} "
+
+    def difference(self) -> str:
+        """The sign of a difference."""
+        return " - "
+
+    def name(self, letter: str, layer: str) -> str:
+        """A symbol."""
+        return f"{letter}[{layer}]" if layer else letter
+
+    def number(self, digits: str) -> str:
+        """A number."""
+        return digits
+
+    def quotient(self, e: Expression) -> str:
+        """a / b"""
+        a, b = e.parts
+        return self.row(self.at(a, PRODUCT), " / ", self.at(b, FACTOR))
+
+    def power(self, base: Expression, exponent: Expression) -> str:
+        """a^b"""
+        return f"{self.at(base, ATOM)}^{self.at(exponent, ATOM)}"
+
+    def transposed(self, e: Expression) -> str:
+        """a^T"""
+        return f"{self.at(e, ATOM)}^T"
+
+    def call(self, name: str, parts: Sequence[Expression]) -> Written:
+        """A function of its arguments."""
+        if name == "abs":
+            inner = self(parts[0])
+            return (f"abs({inner})" if "|" in inner else f"|{inner}|"), ATOM
+        least = CHOICE if len(parts) == 1 else SUM
+        return f"{name}({', '.join(self.at(part, least) for part in parts)})", ATOM
+
+    def reduction(self, what: str, over: str, e: Expression) -> Written:
+        """A sum, greatest, least or mean over units, samples or all."""
+        return f"{what}_{over}({self(e)})" if over else f"{what}({self(e)})", ATOM
+
+    def choice(self, a: Expression, condition: Expression, b: Expression) -> str:
+        """a where condition, else b"""
+        return f"{self.at(a, SUM)} where {self(condition)}, else {self(b)}"
+
+    # the grammar
+
+    def _symbol(self, e: Expression) -> Written:
+        letter, _, layer = e.label.rstrip("]").partition("[")
+        return self.name(letter, layer), ATOM
+
+    def _number(self, e: Expression) -> Written:
+        return self.number(e.label), SUM if e.label.startswith("-") else ATOM
+
+    def _add(self, e: Expression) -> Written:
+        a, b = e.parts
+        return self.row(self.at(a, SUM), self.plus, self._right(b, SUM)), SUM
+
+    def _sub(self, e: Expression) -> Written:
+        a, b = e.parts
+        return self.row(self.at(a, SUM), self.difference(), self._right(b, PRODUCT)), SUM
+
+    def _right(self, e: Expression, least: int) -> str:
+        """The right side of a sum: a sign in front of it would meet the sign of the sum."""
+        first = e
+        while first.op in ("add", "sub", "mul") and least == SUM:
+            first = first.parts[0]
+        signed = first.op == "neg" or (first.op == "number" and first.label.startswith("-"))
+        return self.parentheses(self(e)) if signed and first.op != "mul" and least == SUM else self.at(e, least)
+
+    def _neg(self, e: Expression) -> Written:
+        return self.row(self.minus, self.at(e.parts[0], PRODUCT)), SUM
+
+    def _mul(self, e: Expression) -> Written:
+        every = factors(e)
+        if len(every) == 1:
+            return getattr(self, f"_{every[0].op}")(every[0])  # type: ignore[no-any-return]
+        signs = [self._between(left, right) for left, right in pairwise(every)]
+        pieces = [self._factor(every[0], "", signs[0])]
+        for i, factor in enumerate(every[1:]):
+            pieces += [signs[i], self._factor(factor, signs[i], signs[i + 1] if i + 1 < len(signs) else "")]
+        return self.row(*pieces), PRODUCT
+
+    def _between(self, left: Expression, right: Expression) -> str:
+        if right.op == "number" or (right.op in ("pow", "truediv") and factors(right.parts[0])[0].op == "number"):
+            return self.dot
+        return self.juxtaposed if left.scalar or right.scalar else self.elementwise
+
+    def _factor(self, e: Expression, before: str, after: str) -> str:
+        """A quotient may stand first or last in a product, a matrix product after a number, a large sign last."""
+        if e.op == "truediv" and (not after or (not before and after != self.juxtaposed)):
+            return self.at(e, PRODUCT)
+        if e.op == "matmul" and not after and before == self.juxtaposed:
+            return self.at(e, PRODUCT)
+        if e.op == "reduce" and after and self.called != ATOM:
+            return self.parentheses(self(e))
+        return self.at(e, FACTOR)
+
+    def _truediv(self, e: Expression) -> Written:
+        return self.quotient(e), self.division
+
+    def _matmul(self, e: Expression) -> Written:
+        parts = (self.at(part, PRODUCT if part.op == "matmul" else FACTOR) for part in e.parts)
+        return self.juxtaposed.join(parts), PRODUCT
+
+    def _pow(self, e: Expression) -> Written:
+        return self.power(*e.parts), FACTOR
+
+    def _transpose(self, e: Expression) -> Written:
+        return self.transposed(e.parts[0]), FACTOR
+
+    def _relation(self, e: Expression) -> Written:
+        a, b = e.parts
+        return self.row(self.at(a, SUM), self.relation(e.label), self.at(b, SUM)), CHOICE
+
+    def _where(self, e: Expression) -> Written:
+        return self.choice(*e.parts), CHOICE
+
+    def _call(self, e: Expression) -> Written:
+        return self.call(e.label, e.parts)
+
+    def _reduce(self, e: Expression) -> Written:
+        what, _, over = e.label.partition("_")
+        return self.reduction(what, over, e.parts[0])
+
+
+class Latex(Text):
+    r"""`A^{[1]} = 0.5\,\left(1 + \tanh\left(0.5\,Z^{[1]}\right)\right)`: in a document."""
+
+    juxtaposed, elementwise, dot = r"\,", r" \odot ", r" \cdot "
+    division = called = FACTOR
+    functions = ("tanh", "log", "max", "min")
+
+    def parentheses(self, text: str) -> str:
+        return rf"\left({text}\right)"
+
+    def relation(self, sign: str) -> str:
+        return f" {RELATIONS.get(sign, sign)} "
+
+    def name(self, letter: str, layer: str) -> str:
+        return self._letter(letter) + (f"^{{[{layer}]}}" if layer else "")
+
+    def _letter(self, letter: str) -> str:
+        stem = letter.rstrip("'0123456789")
+        digits, primes = letter[len(stem) :].rstrip("'"), letter.count("'")
+        greek = {"eps": "varepsilon"}.get(stem, stem)
+        shown = rf"\{greek}" if stem in GREEK else stem if _is_letter(stem) else rf"\mathrm{{{stem}}}"
+        return shown.replace("_", r"\_") + (f"_{{{digits}}}" if digits else "") + "'" * primes
+
+    def number(self, digits: str) -> str:
+        mantissa, _, exponent = digits.partition("e")
+        return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else digits
+
+    def quotient(self, e: Expression) -> str:
+        return rf"\frac{{{self(e.parts[0])}}}{{{self(e.parts[1])}}}"
+
+    def _base(self, e: Expression) -> str:
+        """What an exponent is put on: not on a name that has one."""
+        return self.parentheses(self(e)) if e.op == "symbol" and "[" in e.label else self.at(e, ATOM)
+
+    def power(self, base: Expression, exponent: Expression) -> str:
+        return f"{self._base(base)}^{{{self(exponent)}}}"
+
+    def transposed(self, e: Expression) -> str:
+        if e.op == "symbol" and "[" in e.label:
+            return self(e).removesuffix("}") + r"\mathsf{T}}"
+        return rf"{self.at(e, ATOM)}^{{\mathsf{{T}}}}"
+
+    def call(self, name: str, parts: Sequence[Expression]) -> Written:
+        if name == "abs":
+            return rf"\left|{self(parts[0])}\right|", ATOM
+        if name == "exp":
+            return f"e^{{{self(parts[0])}}}", FACTOR
+        if name == "sqrt":
+            return rf"\sqrt{{{self(parts[0])}}}", FACTOR
+        least = CHOICE if len(parts) == 1 else SUM
+        inner = self.parentheses(", ".join(self.at(part, least) for part in parts))
+        return (rf"\{name}" if name in self.functions else rf"\operatorname{{{name}}}") + inner, FACTOR
+
+    def reduction(self, what: str, over: str, e: Expression) -> Written:
+        sign = {"sum": r"\sum", "max": r"\max", "min": r"\min"}.get(what, rf"\operatorname{{{what}}}")
+        under = rf"_{{\text{{{over}}}}}" if over else ""
+        return f"{sign}{under} {self._base_of_reduction(e)}", FACTOR
+
+    def _base_of_reduction(self, e: Expression) -> str:
+        return self.parentheses(self(e)) if e.op == "reduce" else self.at(e, FACTOR)
+
+    def choice(self, a: Expression, condition: Expression, b: Expression) -> str:
+        rows = rf"{self.at(a, SUM)} & {self(condition)} \\ {self.at(b, SUM)} & \text{{else}}"
+        return rf"\begin{{cases}} {rows} \end{{cases}}"
+
+    def _where(self, e: Expression) -> Written:
+        return self.choice(*e.parts), SUM
+
+
+class MathML(Latex):
+    """The same for a browser, which sets it without a library and without a network."""
+
+    minus, plus = "<mo>-</mo>", "<mo>+</mo>"
+    juxtaposed, elementwise, dot = "<mo>&#x2062;</mo>", "<mo>⊙</mo>", "<mo>·</mo>"
+
+    def equation(self, equation: Equation) -> str:
+        """A `math` element, with the LaTeX of it to copy."""
+        tex = Latex().equation(equation)
+        return (
+            '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"><semantics>'
+            f'{super().equation(equation)}<annotation encoding="application/x-tex">{escape(tex)}</annotation>'
+            "</semantics></math>"
+        )
+
+    def row(self, *pieces: str) -> str:
+        return f"<mrow>{''.join(pieces)}</mrow>"
+
+    def parentheses(self, text: str) -> str:
+        return f"<mrow><mo>(</mo>{text}<mo>)</mo></mrow>"
+
+    def relation(self, sign: str) -> str:
+        return f"<mo>{escape(SIGNS.get(sign, sign))}</mo>"
+
+    def difference(self) -> str:
+        return self.minus
+
+    def name(self, letter: str, layer: str) -> str:
+        shown = self._letter(letter)
+        return f"<msup>{shown}<mrow><mo>[</mo><mn>{layer}</mn><mo>]</mo></mrow></msup>" if layer else shown
+
+    def _letter(self, letter: str) -> str:
+        stem = letter.rstrip("'0123456789")
+        digits, primes = letter[len(stem) :].rstrip("'"), letter.count("'")
+        if stem in GREEK or not _is_letter(stem):
+            shown = f"<mi>{escape(GREEK.get(stem, stem))}</mi>"
+        else:
+            shown = "".join(f"<mi>{letter}</mi>" for letter in stem)
+            shown = f"<mrow>{shown}</mrow>" if len(stem) > 1 else shown
+        shown = f"<msub>{shown}<mn>{digits}</mn></msub>" if digits else shown
+        return f"<msup>{shown}<mo>{'′' * primes}</mo></msup>" if primes else shown
+
+    def number(self, digits: str) -> str:
+        mantissa, _, exponent = digits.partition("e")
+        mn = f"<mn>{mantissa}</mn>"
+        return f"<mrow>{mn}{self.dot}<msup><mn>10</mn><mn>{int(exponent)}</mn></msup></mrow>" if exponent else mn
+
+    def quotient(self, e: Expression) -> str:
+        return f"<mfrac>{self.row(self(e.parts[0]))}{self.row(self(e.parts[1]))}</mfrac>"
+
+    def power(self, base: Expression, exponent: Expression) -> str:
+        return f"<msup>{self.row(self._base(base))}{self.row(self(exponent))}</msup>"
+
+    def transposed(self, e: Expression) -> str:
+        if e.op == "symbol" and "[" in e.label:
+            return self(e).removesuffix("</mrow></msup>") + "<mi>T</mi></mrow></msup>"
+        return f"<msup>{self.row(self.at(e, ATOM))}<mi>T</mi></msup>"
+
+    def call(self, name: str, parts: Sequence[Expression]) -> Written:
+        if name == "abs":
+            return f"<mrow><mo>|</mo>{self(parts[0])}<mo>|</mo></mrow>", ATOM
+        if name == "exp":
+            return f"<msup><mi>e</mi>{self.row(self(parts[0]))}</msup>", FACTOR
+        if name == "sqrt":
+            return f"<msqrt>{self(parts[0])}</msqrt>", FACTOR
+        least = CHOICE if len(parts) == 1 else SUM
+        inner = "<mo>,</mo>".join(self.at(part, least) for part in parts)
+        return f"<mrow><mi>{escape(name)}</mi><mo>&#x2061;</mo>{self.parentheses(inner)}</mrow>", FACTOR
+
+    def reduction(self, what: str, over: str, e: Expression) -> Written:
+        sign = "<mo>∑</mo>" if what == "sum" else f"<mi>{what}</mi>"
+        under = f"<munder>{sign}<mtext>{over}</mtext></munder>" if over else sign
+        return self.row(under, "<mo>&#x2061;</mo>" if what != "sum" else "", self._base_of_reduction(e)), FACTOR
+
+    def choice(self, a: Expression, condition: Expression, b: Expression) -> str:
+        lines = ((self.at(a, SUM), self(condition)), (self.at(b, SUM), "<mtext>else</mtext>"))
+        rows = "".join(f"<mtr><mtd>{x}</mtd><mtd>{when}</mtd></mtr>" for x, when in lines)
+        return f'<mrow><mo>{{</mo><mtable class="cases">{rows}</mtable></mrow>'
+
+
+def _is_letter(stem: str) -> bool:
+    """Is it written in italics: one letter, or d and one letter?"""
+    return len(stem) == 1 or (len(stem) == 2 and stem[0] == "d" and stem[1].isupper()) or stem == "db"
+
+
+TEXT, LATEX, MATHML = Text(), Latex(), MathML()

@@ -2,7 +2,7 @@
 
 from inspect import signature
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,13 @@ from deepxp.network import Network
 from deepxp.optimizers import Optimizer
 from deepxp.recursions import backward, evaluate_loss, forward
 
-Rule = tuple[str, tuple[Equation, ...]]
+
+class Rule(NamedTuple):
+    """An update rule: the part of theta that it is for, its equations, and the names of its rates."""
+
+    part: str
+    equations: tuple[Equation, ...]
+    rates: tuple[str, ...]
 
 
 def step(net: Network) -> tuple[Book, dict[str, list[Equation]]]:
@@ -71,14 +77,14 @@ def update(optimizer: Optimizer, net: Network) -> list[Rule]:
     for rule, part, _, _, rates in optimizer.updates(whole, places, [np.arange(n)] * optimizer.states):
         first, last = int(part[0]), int(part[-1]) + 1
         where = names.get((first, last), f"theta[{first}:{last}]")
-        found.append((where, rule_equations(rule, optimizer.states, rates)))
+        found.append(_written(rule, where, optimizer.states, rates))
     return found
 
 
-def rule_equations(rule: Any, states: int, rates: int) -> tuple[Equation, ...]:
+def _written(rule: Any, part: str, states: int, rates: int) -> Rule:
     """theta' and the new states of an update rule, the states first."""
     book = Book()
-    names = list(signature(rule).parameters)[1 : 3 + states + rates]
+    names = tuple(signature(rule).parameters)[1 : 3 + states + rates]
     vectors = [book.symbol(name) for name in names[: 2 + states]]
     numbers = [book.symbol(name, scalar=True) for name in names[2 + states :]]
     with book.reading_names():
@@ -86,7 +92,8 @@ def rule_equations(rule: Any, states: int, rates: int) -> tuple[Equation, ...]:
     for old, new in zip(vectors[2:], state, strict=True):
         book.assign(book.symbol(f"{old.label}'"), new)
     book.assign(book.symbol(f"{vectors[0].label}'"), theta)
-    return tuple(line for equation in book.equations for line in book.written(equation))
+    lines = dict.fromkeys(line for equation in book.equations for line in book.written(equation))
+    return Rule(part, tuple(lines), names[2 + states :])
 
 
 def definition(function: Any, *names: str) -> tuple[Equation, ...]:

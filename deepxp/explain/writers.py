@@ -246,10 +246,10 @@ class Latex(Text):
     def reduction(self, what: str, over: str, e: Expression) -> Written:
         sign = {"sum": r"\sum", "max": r"\max", "min": r"\min"}.get(what, rf"\operatorname{{{what}}}")
         under = rf"_{{\text{{{over}}}}}" if over else ""
-        return f"{sign}{under} {self._base_of_reduction(e)}", FACTOR
+        return f"{sign}{under} {self._reduced(what, e)}", FACTOR
 
-    def _base_of_reduction(self, e: Expression) -> str:
-        return self.parentheses(self(e)) if e.op == "reduce" else self.at(e, FACTOR)
+    def _reduced(self, what: str, e: Expression) -> str:
+        return self.parentheses(self(e)) if what == "mean" or e.op == "reduce" else self.at(e, FACTOR)
 
     def choice(self, a: Expression, condition: Expression, b: Expression) -> str:
         rows = rf"{self.at(a, SUM)} & {self(condition)} \\ {self.at(b, SUM)} & \text{{else}}"
@@ -265,14 +265,13 @@ class MathML(Latex):
     minus, plus = "<mo>-</mo>", "<mo>+</mo>"
     juxtaposed, elementwise, dot = "<mo>&#x2062;</mo>", "<mo>⊙</mo>", "<mo>·</mo>"
 
-    def equation(self, equation: Equation) -> str:
+    def equation(self, equation: Equation, *, annotated: bool = True) -> str:
         """A `math` element, with the LaTeX of it to copy."""
-        tex = Latex().equation(equation)
-        return (
-            '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"><semantics>'
-            f'{super().equation(equation)}<annotation encoding="application/x-tex">{escape(tex)}</annotation>'
-            "</semantics></math>"
-        )
+        shown = self.row(super().equation(equation))
+        if annotated:
+            tex = escape(LATEX.equation(equation))
+            shown = f'<semantics>{shown}<annotation encoding="application/x-tex">{tex}</annotation></semantics>'
+        return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">{shown}</math>'
 
     def row(self, *pieces: str) -> str:
         return f"<mrow>{''.join(pieces)}</mrow>"
@@ -331,7 +330,7 @@ class MathML(Latex):
     def reduction(self, what: str, over: str, e: Expression) -> Written:
         sign = "<mo>∑</mo>" if what == "sum" else f"<mi>{what}</mi>"
         under = f"<munder>{sign}<mtext>{over}</mtext></munder>" if over else sign
-        return self.row(under, "<mo>&#x2061;</mo>" if what != "sum" else "", self._base_of_reduction(e)), FACTOR
+        return self.row(under, "<mo>&#x2061;</mo>" if what != "sum" else "", self._reduced(what, e)), FACTOR
 
     def choice(self, a: Expression, condition: Expression, b: Expression) -> str:
         lines = ((self.at(a, SUM), self(condition)), (self.at(b, SUM), "<mtext>else</mtext>"))

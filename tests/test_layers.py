@@ -37,7 +37,7 @@ ROOMS = {
     ],
     3: ["initialize", "network", "optimizers", "recursions"],
     4: ["agreement", "checkpoints", "gradcheck", "evaluation", "footprint", "health", "history"],
-    5: ["training", "functions"],
+    5: ["training", "functions", "explain"],
     6: ["benchmark", "cli"],
     7: ["__init__", "__main__"],
 }
@@ -62,10 +62,10 @@ OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 
 # Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; what makes it
 # fast, and what stands around it, are rooms that a reader enters only for their own sake.
-AROUND = {"benchmark", "bounded", "checkpoints", "cli", "data", "devices", "memory", "safetensors", "toml"}
+AROUND = {"benchmark", "bounded", "checkpoints", "cli", "data", "devices", "explain", "memory", "safetensors", "toml"}
 MOST_CODE_LINES = 2400
 MOST_CODE_LINES_OF_KERNELS = 1500
-MOST_CODE_LINES_AROUND = 4900  # of which the bounds on what strangers hand in are 200
+MOST_CODE_LINES_AROUND = 5850  # the bounds on what strangers hand in are 200 of them, what shows a step 950
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

@@ -5,7 +5,7 @@
     print(text(explain(net, X, y, optimizer)))      # html(...) is a page
 
 expressions     the xp of formulas: a definition run on it becomes an expression
-writers         an expression as text, as LaTeX, as MathML
+writers         the grammar, and an expression as text; `typeset`: as LaTeX and MathML
 formulas        the equations of a step and of an update
 example         the values of a step, and differences beside its derivatives
 explanation     what is said, section by section

@@ -88,7 +88,9 @@ def explain(net: Network, X: Any, y: Any, optimizer: Optimizer | None = None) ->
     m = f"{example.m} sample{'s' * (example.m > 1)}"
     title = f"{'-'.join(map(str, n))}, {hidden}, {net.loss.name}, one step on {m}"
     about = tuple(text.format(step=STEP) for text in ABOUT)
-    return Explanation(title, about, tuple(map(_once, sections)), {k: v.shape for k, v in values.items()} | {"m": example.m})
+    return Explanation(
+        title, about, tuple(map(_once, sections)), {k: v.shape for k, v in values.items()} | {"m": example.m}
+    )
 
 
 def _of_layer(l: int) -> tuple[str, ...]:
@@ -122,4 +124,3 @@ def _once(section: Section) -> Section:
         seen.update(line.equations)
         lines.append(Line(fresh, line.with_shapes, line.values, line.numeric, line.about))
     return Section(section.title, tuple(lines), section.layer)
-

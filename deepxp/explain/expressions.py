@@ -57,11 +57,11 @@ class Functions:
 
     def expm1(self, x: Any) -> Expression:
         """e^x - 1"""
-        return self.book.node("call", x, label="exp") - 1.0  # type: ignore[operator, no-any-return]
+        return self.book.node("sub", self.book.node("call", x, label="exp"), 1.0)
 
     def log1p(self, x: Any) -> Expression:
         """log(1 + x)"""
-        return self.book.node("call", 1.0 + x, label="log")
+        return self.book.node("call", self.book.node("add", 1.0, x), label="log")
 
     def where(self, condition: Expression, a: Any, b: Any) -> Expression:
         """a where condition, else b"""
@@ -127,16 +127,14 @@ class Book:
         """A reduction over units, samples or everything."""
         return self.node("reduce", x, label=op + {0: "_units", 1: "_samples"}.get(axis, ""))  # type: ignore[arg-type]
 
-    def _interned(
-        self, key: Any, op: str, label: str, parts: tuple[Expression, ...], scalar: bool
-    ) -> Expression:
+    def _interned(self, key: Any, op: str, label: str, parts: tuple[Expression, ...], scalar: bool) -> Expression:
         if key not in self._nodes:
             self._nodes[key] = Expression(self, op, label, parts, scalar)
         return self._nodes[key]
 
     def assign(self, target: Expression, value: Expression) -> None:
-        """The equation target = value; from now on the value is known by that name. Memory that is shared says nothing."""
-        if target is value:
+        """The equation target = value, whose value is known by that name from now on."""
+        if target is value:  # one memory: nothing is computed
             return
         if value.parts and self.names.get(value) not in {equation.target for equation in self.equations}:
             self.names[value] = target  # also where it had the name of a local variable

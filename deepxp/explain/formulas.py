@@ -1,5 +1,6 @@
 """The equations of a network, written by the recursions and the definitions that train it, run on symbols."""
 
+from collections.abc import Callable
 from inspect import signature
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -53,13 +54,14 @@ def step(net: Network) -> tuple[Book, dict[str, list[Equation]]]:
     def link() -> None:
         A[L][...] = net.g[L].forward(book.xp, Z[L])
 
-    parts = {
+    parts: dict[str, Callable[[], Any]] = {
         "forward": lambda: forward(symbolic, work),
         "link": link,
         "loss": lambda: evaluate_loss(symbolic, work, None),
         "backward": lambda: backward(symbolic, work, gradient),
     }
-    found, done = {}, 0
+    found: dict[str, list[Equation]] = {}
+    done = 0
     with book.reading_names():
         for name, run in parts.items():
             run()

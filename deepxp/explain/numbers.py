@@ -1,12 +1,15 @@
 """A matrix as rows of cells, the long ones with their middle left out, one format for what stands side by side."""
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from deepxp.explain.example import shown
 from deepxp.ops.typing import Array
 
+T = TypeVar("T")
 LEFT_OUT, NOT_TAKEN, KINK = "...", "", "kink"
 
 
@@ -15,16 +18,17 @@ def cells(values: Array, like: Array | None = None) -> list[list[str]]:
     table = np.atleast_2d(values)
     form = _format(np.atleast_2d(values if like is None else like))
     rows, columns = shown(table.shape[0]), shown(table.shape[1])
-    written = [_gap([form(float(table[i, j])) for j in columns], table.shape[1]) for i in rows]
+    written = [_gap([form(float(table[i, j])) for j in columns], table.shape[1], LEFT_OUT) for i in rows]
     return _gap(written, table.shape[0], [LEFT_OUT] * len(written[0]))
 
 
-def _gap(items: list, n: int, mark: object = LEFT_OUT) -> list:  # type: ignore[type-arg]
+def _gap(items: list[T], n: int, mark: T) -> list[T]:
     """The items with a mark where some of the n are left out."""
     return items if len(items) == n else [*items[:-1], mark, items[-1]]
 
 
-def _format(table: Array):  # type: ignore[no-untyped-def]
+def _format(table: Array) -> Callable[[float], str]:
+    """Whole numbers as they are, others with four decimals, small and large ones with an exponent."""
     finite = np.abs(table[np.isfinite(table)])
     greatest = float(finite.max(initial=0.0))
     if (finite == np.floor(finite)).all() and greatest < 1e6:

@@ -7,37 +7,32 @@ from typing import Any
 
 from deepxp.explain.example import Numeric
 from deepxp.explain.explanation import Explanation, Line, Section
+from deepxp.explain.expressions import Expression
 from deepxp.explain.numbers import LEFT_OUT, cells
-from deepxp.explain.terminal import error
-from deepxp.explain.writers import MATHML, MathML
+from deepxp.explain.terminal import error, shape
+from deepxp.explain.typeset import MATHML, MathML
+from deepxp.explain.writers import TEXT
 from deepxp.ops.typing import Array
 
 
 class Shapes(MathML):
-    """An equation with the shape of each quantity in place of its name: 3×4 = 3×2 2×4 + 3×1."""
+    """An equation with the shape of each quantity in place of its name."""
 
     def __init__(self, sizes: Mapping[str, Any]) -> None:
         self.sizes = sizes
 
     def name(self, letter: str, layer: str) -> str:
-        return f"<mtext>{shape(self.sizes[f'{letter}[{layer}]' if layer else letter])}</mtext>"
+        return f"<mtext>{shape(self.sizes[TEXT.name(letter, layer)])}</mtext>"
 
-    def transposed(self, e: Any) -> str:
+    def transposed(self, e: Expression) -> str:
         return f"<msup>{self(e)}<mi>T</mi></msup>"
-
-
-def shape(size: Any) -> str:
-    """3×4, or a number."""
-    return "×".join(map(str, size)) if isinstance(size, tuple) else str(size)
 
 
 def html(explanation: Explanation) -> str:
     """The page. It is well-formed XML, too."""
     style = (files("deepxp.explain") / "page.css").read_text(encoding="utf-8")
     shapes = Shapes(explanation.sizes)
-    links = "".join(
-        f'<li><a href="#s{k}">{escape(section.title)}</a></li>' for k, section in enumerate(explanation.sections)
-    )
+    links = "".join(f'<li><a href="#s{k}">{_title(section)}</a></li>' for k, section in enumerate(explanation.sections))
     return f"""<!DOCTYPE html>
 <html lang="en" xmlns="http://www.w3.org/1999/xhtml">
 <head>
@@ -51,7 +46,7 @@ def html(explanation: Explanation) -> str:
 <header>
 <p class="eyebrow">deepxp explain</p>
 <h1>{escape(explanation.title)}</h1>
-{"".join(f"<p>{escape(text)}</p>" for text in explanation.about)}
+{"".join(f"<p>{escape(_signs(text))}</p>" for text in explanation.about)}
 </header>
 <nav><ol>{links}</ol></nav>
 <main>
@@ -64,15 +59,24 @@ def html(explanation: Explanation) -> str:
 
 def _section(k: int, section: Section, shapes: Shapes) -> str:
     lines = "".join(_line(line, shapes) for line in section.lines)
-    return f'<section id="s{k}"><h2>{escape(section.title)}</h2>{lines}</section>\n'
+    return f'<section id="s{k}"><h2>{_title(section)}</h2>{lines}</section>\n'
+
+
+def _title(section: Section) -> str:
+    return escape(section.title.replace("->", "→"))
+
+
+def _signs(text: str) -> str:
+    """Prose with the signs that a terminal may lack."""
+    return text.replace(" - ", " − ").replace("||", "‖").replace("theta", "θ")
 
 
 def _line(line: Line, shapes: Shapes) -> str:
     formulas = "".join(MATHML.equation(equation) for equation in line.equations)
     if line.with_shapes:
         formulas += f'<div class="shapes">{shapes.equation(line.equations[-1], annotated=False)}</div>'
-    about = f"<p>{escape(line.about)}</p>" if line.about else ""
-    blocks = "".join(_matrix(_name(name), shape(v.shape), v) for name, v in line.values)
+    about = f"<p>{escape(_signs(line.about))}</p>" if line.about else ""
+    blocks = "".join(_matrix(_name(name), shape(v.shape) if v.shape else "", v) for name, v in line.values)
     if line.numeric is not None:
         blocks += _numeric(line.numeric, line.values[-1][1])
     return f'<div class="line"><div class="formulas">{formulas}</div>{about}<div class="values">{blocks}</div></div>'

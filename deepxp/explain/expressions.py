@@ -93,7 +93,9 @@ class Functions:
 
     def __getattr__(self, name: str) -> Callable[..., Expression]:
         shown = {"maximum": "max", "minimum": "min"}.get(name, name)
-        return lambda *x, **named: self.book.node("call", *x, label=shown)
+        return lambda *x, **named: self.book.node(
+            "call", *x, label=shown + "".join(f"_{key}_{value}" for key, value in named.items())
+        )
 
 
 class Book:

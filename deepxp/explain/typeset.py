@@ -38,7 +38,8 @@ class Latex(Text):
 
     def number(self, digits: str) -> str:
         mantissa, _, exponent = digits.partition("e")
-        return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else digits
+        times = "" if mantissa == "1" else rf"{mantissa} \cdot "
+        return rf"{times}10^{{{int(exponent)}}}" if exponent else digits
 
     def quotient(self, e: Expression) -> str:
         return rf"\frac{{{self(e.parts[0])}}}{{{self(e.parts[1])}}}"
@@ -78,9 +79,6 @@ class Latex(Text):
         rows = rf"{self.at(a, SUM)} & {self(condition)} \\ {self.at(b, SUM)} & \text{{else}}"
         return rf"\begin{{cases}} {rows} \end{{cases}}"
 
-    def _where(self, e: Expression) -> Written:
-        return self.choice(*e.parts), SUM
-
 
 class MathML(Latex):
     """The same for a browser, which sets it without a library and without a network."""
@@ -112,6 +110,9 @@ class MathML(Latex):
         shown = self._letter(letter)
         return f"<msup>{shown}<mrow><mo>[</mo><mn>{layer}</mn><mo>]</mo></mrow></msup>" if layer else shown
 
+    def _signed(self, text: str) -> bool:
+        return super()._signed(text.replace("<mrow>", ""))
+
     def _letter(self, letter: str) -> str:
         stem = letter.rstrip("'0123456789")
         digits, primes = letter[len(stem) :].rstrip("'"), letter.count("'")
@@ -125,8 +126,9 @@ class MathML(Latex):
 
     def number(self, digits: str) -> str:
         mantissa, _, exponent = digits.partition("e")
-        mn = f"<mn>{mantissa}</mn>"
-        return f"<mrow>{mn}{self.dot}<msup><mn>10</mn><mn>{int(exponent)}</mn></msup></mrow>" if exponent else mn
+        times = "" if mantissa == "1" else f"<mn>{mantissa}</mn><mo>·</mo>"
+        power = f"<mrow>{times}<msup><mn>10</mn><mn>{int(exponent or 0)}</mn></msup></mrow>"
+        return power if exponent else f"<mn>{digits}</mn>"
 
     def quotient(self, e: Expression) -> str:
         return f"<mfrac>{self.row(self(e.parts[0]))}{self.row(self(e.parts[1]))}</mfrac>"

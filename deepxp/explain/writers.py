@@ -1,11 +1,10 @@
 """An expression as text, and the grammar that LaTeX and MathML share with it.
 
 A product element by element has a sign, * or ⊙; the matrix product and the product with one number have none. There are
-parentheses where the value would change without them, and nowhere else.
+parentheses where the value would change without them, and hardly anywhere else.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from deepxp.explain.expressions import Equation, Expression
 
@@ -110,7 +109,8 @@ class Text:
         return self.name(letter, layer), ATOM
 
     def _number(self, e: Expression) -> Written:
-        return self.number(e.label), SUM if e.label.startswith("-") else ATOM
+        digits = e.label.removeprefix("-")
+        return (self.number(e.label), ATOM) if digits == e.label else (self.row(self.minus, self.number(digits)), SUM)
 
     def _add(self, e: Expression) -> Written:
         a, b = e.parts
@@ -122,11 +122,11 @@ class Text:
 
     def _right(self, e: Expression, least: int) -> str:
         """The right side of a sum: a sign in front of it would meet the sign of the sum."""
-        first = e
-        while first.op in ("add", "sub", "mul") and least == SUM:
-            first = first.parts[0]
-        signed = first.op == "neg" or (first.op == "number" and first.label.startswith("-"))
-        return self.parentheses(self(e)) if signed and first.op != "mul" and least == SUM else self.at(e, least)
+        text = self.at(e, least)
+        return self.parentheses(text) if self._signed(text) else text
+
+    def _signed(self, text: str) -> bool:
+        return text.startswith(self.minus)
 
     def _neg(self, e: Expression) -> Written:
         return self.row(self.minus, self.at(e.parts[0], PRODUCT)), SUM
@@ -135,16 +135,19 @@ class Text:
         every = factors(e)
         if len(every) == 1:
             return getattr(self, f"_{every[0].op}")(every[0])  # type: ignore[no-any-return]
-        signs = [self._between(left, right) for left, right in pairwise(every)]
-        pieces = [self._factor(every[0], "", signs[0])]
+        signs = [self._between(every[: i + 1], right) for i, right in enumerate(every[1:])]
+        first, level = self._factor(every[0], "", signs[0]), PRODUCT
+        if every[0].op == "neg" or every[0].label.startswith("-"):
+            first, level = self(every[0]), SUM  # -a b is (-a) b
+        pieces = [first]
         for i, factor in enumerate(every[1:]):
             pieces += [signs[i], self._factor(factor, signs[i], signs[i + 1] if i + 1 < len(signs) else "")]
-        return self.row(*pieces), PRODUCT
+        return self.row(*pieces), level
 
-    def _between(self, left: Expression, right: Expression) -> str:
+    def _between(self, left: list[Expression], right: Expression) -> str:
         if right.op == "number" or (right.op in ("pow", "truediv") and factors(right.parts[0])[0].op == "number"):
             return self.dot
-        return self.juxtaposed if left.scalar or right.scalar else self.elementwise
+        return self.juxtaposed if right.scalar or all(e.scalar for e in left) else self.elementwise
 
     def _factor(self, e: Expression, before: str, after: str) -> str:
         """A quotient may stand first or last in a product, a matrix product after a number, a large sign last."""
@@ -160,8 +163,9 @@ class Text:
         return self.quotient(e), self.division
 
     def _matmul(self, e: Expression) -> Written:
-        parts = (self.at(part, PRODUCT if part.op == "matmul" else FACTOR) for part in e.parts)
-        return self.juxtaposed.join(parts), PRODUCT
+        return self.juxtaposed.join(
+            self.at(part, PRODUCT if part.op == "matmul" else FACTOR) for part in e.parts
+        ), PRODUCT
 
     def _pow(self, e: Expression) -> Written:
         return self.power(*e.parts), FACTOR

@@ -16,7 +16,7 @@ FUNCTIONS = {
     "max": np.maximum, "min": np.minimum, "mean": np.mean,
 }  # fmt: skip
 GREEK = {"varepsilon": "eps"}
-TOKEN = re.compile(r"\\[A-Za-z]+|\\[,;!\\]|\d+(?:\.\d+)?(?:e[-+]?\d+)?|d[WZAb](?![a-z])|[A-Za-z]|\S")
+TOKEN = re.compile(r"\\[A-Za-z]+|\\[,;!\\]|\d+(?:\.\d+)?(?:e[-+]?\d+)?|d[WZAbaz](?![a-z])|[A-Za-z]|\S")
 SPACE = {r"\,", r"\;", r"\!", r"\left", r"\right", r"\quad"}
 CLOSING = {")", "}", ",", "&", r"\\", r"\end", "=", "|", "]", "+", "-", ">", "<", r"\wedge", r"\vee", ""}
 
@@ -111,7 +111,7 @@ class Reader:
             return np.sqrt(self.group())
         if token == "e" and self.next == "^":
             self.take()
-            return np.exp(self.group())
+            return np.exp(self.group() if self.next == "{" else self.base())
         if token in (r"\sum", r"\max", r"\min") and self.next == "_":
             return self.reduction(token)
         if token == r"\begin":

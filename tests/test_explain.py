@@ -361,7 +361,7 @@ def test_the_default_is_the_running_example_with_everything_beside_everything(ca
     assert "\n(3, 4) = (3, 2) (2, 4) + (3, 1)\n" in out
     errors = [float(error) for error in re.findall(r"\n    error (\S+)\n", out)]
     assert len(errors) == 4 * 5 - 1 and max(errors) < 1e-7
-    assert "\ntheta' = theta - rate g\n" in out
+    assert "\ntheta' = theta - rate m' / (sqrt(v') scale + eps)\n" in out
 
 
 def test_a_wide_matrix_is_abbreviated():

@@ -22,7 +22,7 @@ random, and the network the one that the seed starts from."""
 EXAMPLES = """\
 examples:
   deepxp explain
-  deepxp explain --sizes 3,4,3 --activation relu --optimizer adam
+  deepxp explain --sizes 3,4,3 --activation relu --optimizer sgd
   deepxp explain --layer 2
   deepxp explain --html step.html
 """
@@ -31,7 +31,9 @@ ROWS = ("loss", "optimizer", "lr", "momentum", "weight-decay", "seed")
 
 def add_arguments(parser: Any) -> None:
     """The options of the command that are not rows of the table of settings."""
-    parser.add_argument("--sizes", metavar="N,N", default="2,3,5,4,2,1", help="n[0], ..., n[L] (2,3,5,4,2,1)")
+    parser.add_argument(
+        "--sizes", metavar="N,N", default="2,3,5,4,2,1", help="n[0], ..., n[L]; of one output two classes (2,3,5,4,2,1)"
+    )
     parser.add_argument(
         "--activation", metavar="NAME,NAME", default="tanh", help="of all hidden layers, or of each (tanh)"
     )
@@ -44,7 +46,7 @@ def run(arguments: Namespace) -> int:
     """Print the step, or write the page."""
     from deepxp.explain import explain, html, text
 
-    chosen = settings({"optimizer": "sgd"} | arguments.flags)
+    chosen = settings(arguments.flags)
     sizes, m = read_flag("sizes", SIZES, arguments.sizes), read_flag("m", WHOLE, arguments.m)
     names = arguments.activation.split(",")
     auto = SIGMOID if sizes[-1] == 1 else SOFTMAX

@@ -117,26 +117,38 @@ def test_the_recursions_are_written_with_the_letters_of_the_equations():
     ]
 
 
+def test_a_name_with_a_layer_is_never_given_a_second_exponent():
+    book = Book()
+    Z = book.symbol("Z", 2)
+    for e in (Z * Z, Z.T * Z.T, (Z @ Z.T) ** 2.0):
+        assert not re.search(r"\]\}?\^|\]\\mathsf\{T\}\}\^", LATEX(e).replace(r"\left", ""))
+    assert LATEX(Z * Z) == r"\left(Z^{[2]}\right)^{2}"
+
+
 def test_a_local_variable_is_shown_by_its_name():
     lines = formulas.definition(ACTIVATIONS["gelu"].backward, "dA", "Z")
     assert [TEXT(line.target) for line in lines] == ["t", "slope", "gelu_backward"]
 
 
 def test_a_local_variable_cannot_take_the_name_of_an_argument_or_of_another():
-    def odd(xp, Z):
+    def odd(xp, Z, A):
         def inner(xp, Z):
             s = xp.exp(Z)
             return s * s
 
         s = xp.tanh(Z)
         dA = inner(xp, s) + s
-        return dA * inner(xp, Z)
+        return dA * inner(xp, Z) * other(xp, A) * (A + 1.0)
 
-    Z = np.array([[0.3, -1.2]])
-    names = {"Z": Z}
-    for target, value in formulas.definition(odd, "Z"):
+    def other(xp, X):
+        A = xp.exp(X)
+        return A * A
+
+    Z, A = np.array([[0.3, -1.2]]), np.array([[0.8, 1.9]])
+    names = {"Z": Z, "A": A}
+    for target, value in formulas.definition(odd, "Z", "A"):
         names[target.label] = notation.text(TEXT(value), names)
-    np.testing.assert_allclose(names["odd"], odd(np, Z), rtol=1e-14)
+    np.testing.assert_allclose(names["odd"], odd(np, Z, A), rtol=1e-14)
 
 
 def test_a_profiler_gets_its_turn_again():
@@ -166,7 +178,7 @@ def expression(book, depth, draw):
         leaves = [book.symbol("a"), book.symbol("c"), book.symbol("k", scalar=True), 2.0, -1.5]
         return book.expression(leaves[draw.integers(len(leaves))])
     x, y = expression(book, depth - 1, draw), expression(book, draw.integers(depth), draw)
-    match draw.integers(9):
+    match draw.integers(10):
         case 0 | 1:
             return x + y
         case 2 | 3:
@@ -176,6 +188,8 @@ def expression(book, depth, draw):
         case 6:
             return x / (3.0 + book.xp.abs(y))
         case 7:
+            return x / ((3.0 + book.xp.abs(y)) * (2.0 / (1.0 + y * y)))
+        case 8:
             return -x
     return book.xp.where(book.xp.tanh(x) > 0.1, y, book.xp.maximum(x, y))
 
@@ -252,6 +266,7 @@ def test_the_values_are_those_of_the_step_that_trains():
     np.testing.assert_allclose(example.values["J"], J, rtol=1e-12)
     np.testing.assert_allclose(after, net.theta, rtol=1e-9)
     assert np.abs(after - before).min() > 0
+    np.testing.assert_array_equal(example.net.theta, before)  # the step is taken back
     np.testing.assert_allclose(example.values["A[2]"], net.to().predict_proba(X), rtol=0.1)  # of the weights before
 
 

@@ -21,6 +21,7 @@ BLAS = machine.blas()
 
 def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="a small grid and short measurements")
+    parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="the engines of this device only")
     parser.addoption("--mnist", metavar="FILE.npz", help="x_train and y_train, for the epoch of MNIST")
 
 
@@ -31,7 +32,9 @@ def pytest_generate_tests(metafunc):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, values[quick], ids=lambda value, name=name: f"{name}={value}")
     if "engine_name" in metafunc.fixturenames:
-        marks = {name: pytest.mark.benchmark(timer=engine.timer, **LONG[quick]) for name, engine in ENGINES.items()}
+        device = metafunc.config.getoption("device")
+        chosen = {name: engine for name, engine in ENGINES.items() if name.startswith(device)}
+        marks = {name: pytest.mark.benchmark(timer=engine.timer, **LONG[quick]) for name, engine in chosen.items()}
         metafunc.parametrize("engine_name", [pytest.param(name, marks=mark) for name, mark in marks.items()])
     elif "benchmark" in metafunc.fixturenames:
         metafunc.definition.add_marker(pytest.mark.benchmark(**LONG[quick]))

@@ -1,4 +1,5 @@
-"""docs/performance.md from the result files: `python bench/performance.py`. Writes what stands between the markers
+"""docs/performance.md, and what README.md says of GPUs, from the result files: `python bench/performance.py`. Writes
+what stands between the markers
 
     <!-- made by bench/performance.py: NAME -->
     <!-- end -->
@@ -15,7 +16,7 @@ from statistics import median
 from harness import BENCH, results
 from tables import table, verdicts
 
-PAGE = BENCH.parent / "docs" / "performance.md"
+PAGE, README = BENCH.parent / "docs" / "performance.md", BENCH.parent / "README.md"
 MARKED = re.compile(r"(<!-- made by bench/performance\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MISSING = "*Not measured yet.*"
 
@@ -77,6 +78,15 @@ def steps_from_numpy(peers: dict | None, suite: dict | None) -> str:
     ]
     head = ["net, ms a step", *(name.removesuffix(end) for name in names), "deepxp over the fastest peer"]
     return table(head, rows)
+
+
+def cpu_summary(peers: dict | None, suite: dict | None) -> str:
+    """The table above, shorter, for the README: deepxp beside the fastest of the others at each net."""
+    made = steps_from_numpy(peers, suite)
+    if peers is None or made == MISSING:
+        return MISSING
+    found = peers["machine"]
+    return f"{found['cpu']}, {found['threads']} threads, commit {found['commit']}, {found['date']}:\n\n{made}"
 
 
 def products(peers: dict | None, suite: dict | None) -> str:
@@ -195,17 +205,35 @@ def figures(peers: dict | None, suite: dict | None) -> str:
 
 BLOCKS = {
     "made-on": made_on, "promises": promises, "left-out": left_out, "steps": steps,
-    "steps-from-numpy": steps_from_numpy, "products": products, "softmax": softmax, "others": others,
-    "memory": memory, "kernels": kernels, "figures": figures,
+    "steps-from-numpy": steps_from_numpy, "cpu-summary": cpu_summary, "products": products, "softmax": softmax,
+    "others": others, "memory": memory, "kernels": kernels, "figures": figures,
 }  # fmt: skip
 
 
-def gpu_page(peers: dict | None) -> str:
-    """The GPU's table, or that there is none."""
-    if peers is None:
+def gpu_page(proof: dict | None) -> str:
+    """What was proved on a GPU, and on which; or that nothing was yet."""
+    if proof is None:
         return MISSING
-    parts = [made_on(peers, None), steps(peers, None), promises(peers, None), softmax_gpu(peers)]
-    return "\n\n".join(part for part in parts if part)
+    found, peers = proof["machine"], proof["peers"]
+    driver = f"driver {found['driver']}, " if found.get("driver") else ""
+    on = f"`bench/gpu/prove.sh`: {found['gpu']}, {driver}commit {found['commit']}, {found['date']}"
+    rows = [[part["name"], part["status"], f"{part['seconds']:.0f} s", part["told"]] for part in proof["parts"]]
+    parts = [on, table(["part", "result", "took", "what it says"], rows)]
+    if peers:
+        parts += [made_on(peers, None), steps(peers, None), promises(peers, None), softmax_gpu(peers)]
+    return "\n\n".join(part for part in parts if part and part != MISSING)
+
+
+def gpu_summary(proof: dict | None) -> str:
+    """The same in a few lines, for the README."""
+    if proof is None:
+        return "On a GPU: *not measured yet.*"
+    found, tests = proof["machine"], next((p for p in proof["parts"] if p["name"] == "tests"), None)
+    told = f"On {found['gpu']} (commit {found['commit']}, {found['date']}): " + (
+        tests["told"] if tests else "no tests run"
+    )
+    rows = (proof["peers"] or {}).get("table", [])
+    return f"{told}.\n\n{verdicts(rows)}" if rows else f"{told}."
 
 
 def softmax_gpu(peers: dict) -> str:
@@ -217,11 +245,14 @@ def softmax_gpu(peers: dict) -> str:
     return table(["softmax C, m", "over torch", "of a copy", "loss and dZ, of a copy"], rows) if rows else ""
 
 
+GPU_BLOCKS = {"gpu": gpu_page, "gpu-summary": gpu_summary}
+
+
 def fill(text: str, peers: dict | None, suite: dict | None, gpu: dict | None) -> str:
     """The page with its marked parts made anew. Raises KeyError for a marker that nothing belongs to."""
 
     def made(match: re.Match) -> str:
-        block = gpu_page(gpu) if match[2] == "gpu" else BLOCKS[match[2]](peers, suite)
+        block = GPU_BLOCKS[match[2]](gpu) if match[2] in GPU_BLOCKS else BLOCKS[match[2]](peers, suite)
         return f"{match[1]}\n{block}\n\n{match[3]}"
 
     return MARKED.sub(made, text)
@@ -232,14 +263,15 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in ("peers", "suite", "gpu"):
         parser.add_argument(f"--{kind}", type=Path, help="a result file; default: the newest full one in bench/results")
     given = parser.parse_args(arguments)
-    wanted = {"peers": ("peers", "cpu"), "suite": ("suite", "cpu"), "gpu": ("peers", "gpu")}
+    wanted = {"peers": ("peers", "cpu"), "suite": ("suite", "cpu"), "gpu": ("proof", "gpu")}
     found = {
         name: results.read(path) if (path := getattr(given, name)) else results.latest(*what)
         for name, what in wanted.items()
     }
-    PAGE.write_text(fill(PAGE.read_text(), found["peers"], found["suite"], found["gpu"]))
+    for page in (PAGE, README):
+        page.write_text(fill(page.read_text(), found["peers"], found["suite"], found["gpu"]))
     told = [f"{name}: {result['machine']['date'] if result else 'none'}" for name, result in found.items()]
-    print(f"written: {PAGE.name} ({', '.join(told)})")
+    print(f"written: {PAGE.name}, {README.name} ({', '.join(told)})")
     return 0
 
 

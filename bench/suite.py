@@ -10,6 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+try:
+    import deepxp
+except ImportError:  # not installed: the checkout's
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    import deepxp
+
 from compare import comparison
 from harness import BENCH, RESULTS, machine, results
 from tables import suite_tables
@@ -18,12 +24,16 @@ from tables import suite_tables
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="suite.py", description=__doc__.split(":")[0])
     parser.add_argument("--quick", action="store_true", help="a small grid; ends within two minutes")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
     parser.add_argument("--mnist", type=Path, metavar="FILE.npz", help="x_train and y_train, for the epoch of MNIST")
     parser.add_argument("--compare", type=Path, metavar="FILE.json", help="default: the file this run replaces")
     parser.add_argument("--out", type=Path, help="the result file; default: bench/results, named by the machine's kind")
     given, pytest_options = parser.parse_known_args(arguments)
     found = machine.describe(machine.cores())
-    name = results.name("suite", "cpu", machine.slug(found["cpu"], found["threads"]), given.quick)
+    if given.device == "gpu":
+        found["gpu"] = gpu()
+    kind = found.get("gpu", found["cpu"])
+    name = results.name("suite", given.device, machine.slug(kind, found["threads"]), given.quick)
     path = given.out or RESULTS / name
     earlier = results.read(given.compare or path) if (given.compare or path).exists() else None
     with tempfile.TemporaryDirectory() as folder:
@@ -32,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         if status not in (0, 1) or not raw.exists() or not raw.stat().st_size:
             return status or 1
         benchmarks = json.loads(raw.read_text())["benchmarks"]
-    result = slim(benchmarks, given.quick, found)
+    result = slim(benchmarks, given.device, given.quick, found)
     print(suite_tables(result))
     results.write(path, result)
     if earlier is not None:
@@ -45,12 +55,23 @@ def run_pytest(raw: Path, given: argparse.Namespace, options: list[str]) -> int:
     """The exit status of pytest on this folder."""
     command = [sys.executable, "-m", "pytest", str(BENCH), f"--ignore={BENCH / 'peers'}", "--benchmark-only", "-q"]
     command += [f"--benchmark-json={raw}", "--benchmark-quiet", "-r", "fE", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    command += ["--quick"] * given.quick + ([f"--mnist={given.mnist}"] if given.mnist else [])
+    command += (
+        [f"--device={given.device}"] + ["--quick"] * given.quick + ([f"--mnist={given.mnist}"] if given.mnist else [])
+    )
     options = [option for option in options if option != "--"]
     return subprocess.run([*command, *options], env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""}).returncode
 
 
-def slim(benchmarks: list[dict], quick: bool, found: dict) -> dict:
+def gpu() -> str:
+    """The kind of the first usable GPU. Exits with the reason where there is none."""
+    found = [device for device in deepxp.devices() if device.name != "cpu"]
+    usable = next((device for device in found if device.usable), None)
+    if usable is None:
+        sys.exit(f"{found[0].reason} To fix it: {found[0].fix}")
+    return usable.description.partition(",")[0]
+
+
+def slim(benchmarks: list[dict], device: str, quick: bool, found: dict) -> dict:
     """What pytest-benchmark wrote without what is the same in all: that is said once."""
     rows, common = [], {}
     for benchmark in benchmarks:
@@ -61,7 +82,7 @@ def slim(benchmarks: list[dict], quick: bool, found: dict) -> dict:
     return {
         "schema": results.SCHEMA,
         "kind": "suite",
-        "device": "cpu",
+        "device": device,
         "quick": quick,
         "machine": found | common,
         "benchmarks": rows,

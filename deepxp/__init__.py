@@ -86,7 +86,8 @@ from deepxp.optimizers import (
     RMSProp,
     StepDecay,
 )
-from deepxp.training import TrainingStep, train
+from deepxp.step import TrainingStep
+from deepxp.training import train
 from deepxp.version import __version__
 
 __all__ = [

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from deepxp.devices import cupy_for, parse
-from deepxp.errors import DeviceError, MixedDevicesError
+from deepxp.errors import ConfigError, DeviceError, MixedDevicesError
+from deepxp.kernels import cublas, streams
 from deepxp.memory import available
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
 from deepxp.ops.typing import Array, Namespace
 
+FULL = "fp32"
+PRECISIONS = (FULL, "tf32", "bf16")  # of the products of float32; all but the first only on a GPU
 READ_LOSS_EVERY = 50  # steps between two host reads of the loss on a device that works asynchronously
 
 
@@ -31,6 +34,8 @@ class Backend:
     kernels: ModuleType | None = None
     device: Any = None  # in the namespace's own words; None is its default
     read_loss_every: int = 1
+
+    overhead: ClassVar[int] = 0  # bytes that computing takes on the device beside the arrays of a run
 
     def __getitem__(self, op: Callable[..., Any]) -> Callable[..., Any]:
         shadowed = getattr(op, "__module__", "").startswith("deepxp.ops.")  # a user's function of the same name is not
@@ -65,6 +70,11 @@ class Backend:
         """A number of this device in memory of its own."""
         return J[()] if self.xp is np else J + 0.0
 
+    def numbers(self, count: int, dtype: str) -> tuple[Any, Any]:
+        """(sent, read): what `sent[:] = values` writes is what a recorded step reads from `read` when it runs next."""
+        values = [0] * count
+        return values, values
+
     def free_memory(self) -> int | None:
         """Bytes that can still be allocated here; None where the system does not say."""
         return available()
@@ -95,17 +105,23 @@ class Backend:
 
 @dataclass(frozen=True)
 class CupyBackend(Backend):
-    """CuPy on one GPU. CuPy's creation functions take no device: they use the current one, which `active` sets."""
+    """CuPy on one GPU. CuPy's creation functions take no device: they use the current one, which `active` sets.
+
+    Whatever is done here is done on deepxp's stream, so it is in order with every step, whatever stream the caller
+    uses.
+    """
+
+    overhead: ClassVar[int] = cublas.WORKSPACE
 
     def owns(self, x: Any) -> bool:
         return library(x) == "cupy" and x.device.id == self.device.id
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        with self.device:
+        with self.active():
             return self.xp.empty(shape, dtype=dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        with self.device:
+        with self.active():
             return self.xp.zeros(shape, dtype=dtype)
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
@@ -115,27 +131,41 @@ class CupyBackend(Backend):
                     f"expected an array on {self.name} or on the cpu, got a {describe(x)}; move it first"
                 )
             x = self.xp.from_dlpack(x)
-        with self.device:
+        with self.active():
             return self.xp.asarray(x if self.owns(x) else host_array(x), dtype=dtype)
 
     def asnumpy(self, x: Array) -> Array:
-        return x.get()
+        with self.active():
+            return x.get()
 
     def write(self, out: Array, x: Any) -> None:
-        if is_array(x) and device_name(x) != "cpu":
-            out[...] = self.asarray(x)
-        else:
-            out.set(np.ascontiguousarray(host_array(x), dtype=out.dtype))
+        with self.active():
+            if is_array(x) and device_name(x) != "cpu":
+                out[...] = self.asarray(x)
+            else:  # without a stream the host would wait for the copy
+                host = np.ascontiguousarray(host_array(x), dtype=out.dtype)
+                out.set(host, stream=self.xp.cuda.get_current_stream())
+
+    def numbers(self, count: int, dtype: str) -> tuple[Any, Any]:
+        with self.active():
+            sent = streams.Numbers(self.xp, import_module("cupyx").empty_pinned, count, dtype)
+        return sent, sent.device
+
+    def lane(self, shape: tuple[int, ...], dtype: Any) -> streams.Lane:
+        """A way here for tables that stay on the host, up to `shape` rows and columns at a time."""
+        with self.active():
+            return streams.Lane(self.xp, import_module("cupyx").empty_pinned, shape, dtype)
 
     def free_memory(self) -> int | None:
-        return None
+        with self.active():
+            return int(self.device.mem_info[0]) + int(self.xp.get_default_memory_pool().free_bytes())
 
     def synchronize(self) -> None:
-        with self.device:
+        with self.active():
             self.xp.cuda.get_current_stream().synchronize()
 
     def active(self) -> AbstractContextManager[Any]:
-        return self.device  # type: ignore[no-any-return]
+        return streams.Active(self.xp, self.device)
 
 
 def cpu() -> Backend:
@@ -147,27 +177,35 @@ def cpu() -> Backend:
     return Backend("cpu", np, kernels)
 
 
-def gpu(index: int = 0) -> Backend:
+def gpu(index: int = 0, precision: str = FULL) -> Backend:
     """CuPy on GPU `index`. Raises DeviceError with the reason and the fix where it is not usable."""
     cupy, index = cupy_for(index)
-    return CupyBackend(f"gpu:{index}", cupy, device=cupy.cuda.Device(index), read_loss_every=READ_LOSS_EVERY)
+    kernels, device = import_module("deepxp.kernels.precision").KERNELS[precision], cupy.cuda.Device(index)
+    return CupyBackend(f"gpu:{index}", cupy, kernels, device, read_loss_every=READ_LOSS_EVERY)
 
 
-def backend(name: "str | Backend" = "auto") -> Backend:
+def backend(name: "str | Backend" = "auto", precision: str = FULL) -> Backend:
     """The backend of a device: 'cpu', 'gpu', 'gpu:N' ('cuda[:N]' is an alias), or 'auto': the first usable GPU, else
     the CPU. A backend is returned as it is.
 
-    Raises ConfigError for any other name; DeviceError where a GPU is asked for and not usable. Only 'auto' ever falls
-    back to the CPU.
+    `precision` is that of the products of float32 on a GPU: 'fp32'; 'tf32' or 'bf16' are faster and less exact.
+
+    Raises ConfigError for any other name, and for a shorter precision on the CPU; DeviceError where a GPU is asked for
+    and not usable. Only 'auto' ever falls back to the CPU.
     """
     if isinstance(name, Backend):
         return name
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     kind, index = parse(name)
-    if kind == "cpu":
-        return cpu()
-    if kind == "gpu":
-        return gpu(index or 0)
-    try:
-        return gpu()
-    except DeviceError:
-        return cpu()
+    if kind != "cpu":
+        try:
+            return gpu(index or 0, precision)
+        except DeviceError:
+            if kind == "gpu":
+                raise
+    if precision != FULL:
+        raise ConfigError(
+            f"precision {precision!r} is an arithmetic of GPUs, and the device is the cpu: there it is {FULL!r}"
+        )
+    return cpu()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepxp import rng
-from deepxp.data.batches import Batches
+from deepxp.data.batches import Batches, Streamed
 from deepxp.errors import HealthWarning, NonFiniteError
 from deepxp.inputs import is_labels
 from deepxp.network import CHUNK, Network
@@ -161,7 +161,9 @@ class Health:
         size = self._step.batch_size
         return self._order[i * size : (i + 1) * size]
 
-    def end(self, batches: Batches, run: Callable[[int], tuple[Workspace, Array]], steps: int) -> dict[str, float]:
+    def end(
+        self, batches: Batches | Streamed, run: Callable[[int], tuple[Workspace, Array]], steps: int
+    ) -> dict[str, float]:
         """What to add to the record of the epoch.
 
         Raises NonFiniteError where the last update was not finite, which no loss has seen, where a part of the
@@ -199,7 +201,7 @@ class Health:
         if self._first_norm == math.inf and norm > 0:
             self._first_norm = norm
 
-    def _check_units(self, batches: Batches) -> None:
+    def _check_units(self, batches: Batches | Streamed) -> None:
         """Does a quarter of a hidden layer say the same of every sample? Such a unit learns nothing any more."""
         net, xp = self._net, self._net.backend.xp
         for l, A in enumerate(self._layers(batches)):
@@ -214,13 +216,13 @@ class Health:
                     "for every sample; lower the learning rate, scale the inputs, or take hidden='leaky_relu'"
                 )
 
-    def _layers(self, batches: Batches) -> Iterator[Array]:
+    def _layers(self, batches: Batches | Streamed) -> Iterator[Array]:
         """A[0], ..., A[L-1] of some samples from all over the data, in memory of their own."""
         net, backend, labels = self._net, self._net.backend, is_labels(self._net.loss, batches.Y)
         m = min(len(batches), PROBE, max(2, CHUNK // max(net.sizes)))
         X, w = backend.empty((m, net.sizes[0]), net.dtype), backend.empty((m,), net.dtype)
         Y = backend.empty((m,), "int32") if labels else backend.empty((m, net.sizes[-1]), net.dtype)
-        batches.fill(backend.asarray(rng.order(net.seed, 0, len(batches))[:m]), X, Y, w)
+        batches.fill(batches.order(rng.order(net.seed, 0, len(batches))[:m]), X, Y, w)
         A, forward = X.T, backend[dense.dense_forward]
         yield A
         for l in range(1, net.L):

@@ -4,6 +4,7 @@ Inside the package columns are samples, (n, m); a table in memory keeps the numb
 is the view that the mathematics sees.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,17 @@ def samples(X: Any, n: int) -> Array:
     if isinstance(table, np.ndarray) and not table.flags.c_contiguous:
         table = np.ascontiguousarray(table)
     return table
+
+
+def count(name: str, value: int) -> int:
+    """A number of things, at least 1; anything else is a ConfigError."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{name} must be a whole number, got {value!r}") from None
+    if count < 1:
+        raise ConfigError(f"{name} must be at least 1, got {value!r}")
+    return count
 
 
 def is_labels(loss: Loss, y: Array) -> bool:
@@ -106,7 +118,7 @@ def _labels(y: Array, classes: int, m: int) -> Array:
         raise DataError(
             f"labels must lie in 0..{classes - 1} for {classes} outputs, got {y[sample]} for sample {sample + 1}"
         )
-    return y.astype(np.int32, copy=False)
+    return np.ascontiguousarray(y, dtype=np.int32)
 
 
 def _finite(values: Array, name: str) -> None:

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from deepxp.kernels import philox
 from deepxp.ops.typing import Array
 
 WORD = 2**64
@@ -55,6 +56,10 @@ def direction(seed: int, draw: int, size: int) -> Array:
 
 def dropout_bits(seed: int, epoch: int, step: int, layer: int, shape: tuple[int, ...]) -> Array:
     """16 uniform bits for each unit of a layer and each sample, uint16: four to a word, the lowest first."""
-    size = int(np.prod(shape))
-    words = stream(seed, Purpose.DROPOUT, epoch=epoch, step=step, layer=layer).random_raw(-(-size // 4))
-    return words.astype("<u8", copy=False).view("<u2")[:size].reshape(shape)
+    return philox.bits(*dropout_stream(seed, epoch, step), layer, int(np.prod(shape))).reshape(shape)
+
+
+def dropout_stream(seed: int, epoch: int, step: int) -> tuple[Array, Array]:
+    """(key, counter) as `ops.random.dropout_bits` takes them."""
+    key = np.array([seed % WORD, Purpose.DROPOUT], dtype=np.uint64)
+    return key, np.array([step, epoch], dtype=np.uint64)

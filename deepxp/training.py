@@ -1,7 +1,6 @@
-"""One static training step, and the loop over epochs and batches around it."""
+"""The loop over epochs and batches around a training step."""
 
 import math
-import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,152 +10,21 @@ from typing import Any
 import numpy as np
 
 from deepxp import rng
-from deepxp.backend import Backend
 from deepxp.checkpoints.config import configuration
 from deepxp.checkpoints.position import Position
 from deepxp.checkpoints.saver import Checkpoints, Saver
-from deepxp.data.batches import Batches
-from deepxp.errors import ConfigError, NonFiniteError, ShapeError
+from deepxp.data.batches import Batches, Streamed
+from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError
 from deepxp.evaluation import Evaluation
-from deepxp.footprint import check_memory
+from deepxp.footprint import need_of_a_prediction, need_of_a_step, out_of_memory
 from deepxp.health import Health
 from deepxp.history import History
-from deepxp.inputs import is_labels, sample_weights, samples, targets
+from deepxp.inputs import count, is_labels, sample_weights, samples, targets
 from deepxp.network import Network
-from deepxp.ops.guard import remember, unless_finite
-from deepxp.ops.regularization import clip_by_norm, l2_gradient, l2_penalty
 from deepxp.ops.typing import Array
-from deepxp.ops.updates import update
 from deepxp.optimizers import Adam, Constant, Optimizer
-from deepxp.recursions import backward, class_column, evaluate_loss, forward
-from deepxp.workspace import Memory, Workspace
-
-MANY = 2**16  # bytes of a batch from which on it is read where it is, and not copied first
-ON_NONFINITE = ("stop", "skip")
-
-
-class TrainingStep:
-    """One step of gradient descent: forward, loss, backward, update, in memory that is allocated once.
-
-    After the first batch of a given size the recursions allocate no arrays, copy nothing between host and device, and
-    never wait for the device; dropout's random bits are drawn on the host and copied in. `lr` is the learning rate of
-    the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
-    that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length
-    of the gradient. With `on_nonfinite="skip"` a step whose loss, update or optimizer state is NaN or infinite leaves
-    theta and the state as they were, and `applied` at 0; `t` counts it all the same.
-    """
-
-    def __init__(
-        self,
-        net: Network,
-        optimizer: Optimizer | None = None,
-        batch_size: int = 128,
-        *,
-        l2: float = 0.0,
-        clip_norm: float | None = None,
-        on_nonfinite: str = "stop",
-    ) -> None:
-        if not isinstance(optimizer, Optimizer | None):
-            raise ConfigError(f"optimizer must be one such as dx.Adam(lr=1e-3), got {optimizer!r}")
-        batch_size = _count("batch_size", batch_size)
-        if not (math.isfinite(l2) and l2 >= 0):
-            raise ConfigError(f"l2 must be a finite number >= 0, got {l2!r}")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ConfigError(f"clip_norm must be positive, got {clip_norm!r}; None does not clip")
-        if on_nonfinite not in ON_NONFINITE:
-            raise ConfigError(f"on_nonfinite must be one of {', '.join(ON_NONFINITE)}, got {on_nonfinite!r}")
-        self.net, self.optimizer, self.batch_size = net, optimizer or Adam(), batch_size
-        check_memory(net, self.optimizer, batch_size, net.backend.free_memory())
-        self._l2, self._clip_norm = l2, clip_norm
-        self.lr, self.t, self.epoch, self.index = self.optimizer.lr, 0, net.epochs, 0
-        self.gradient = net.gradient()
-        with net.backend.active():
-            self.state = tuple(net.backend.zeros(net.theta.shape, net.dtype) for _ in range(self.optimizer.states))
-            skips = on_nonfinite == "skip"
-            self.applied = net.backend.zeros((), net.dtype) if skips else None
-            self._kept = [net.backend.zeros(net.theta.shape, net.dtype) for _ in (net.theta, *self.state) if skips]
-        self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
-        self._rates: list[list[float]] = [[0.0] * count for *_, count in self._updates]  # of this step, in place
-        self._drops = any(net.keep)
-        self._recorded: dict[tuple[int, bool, bool], Callable[..., None]] = {}
-        self._memory: dict[bool, Memory] = {}
-        self._workspaces: dict[tuple[int, bool], Workspace] = {}
-        self._classes = class_column(net, labels=True)
-
-    def __call__(self, X: Any, y: Any, sample_weight: Any = None) -> Array:
-        """J of columns X (n[0], m) and targets y before the update, m at most `batch_size`.
-
-        `sample_weight` (m,) is taken as it is; `train` scales the weights of all samples to mean 1 first.
-
-        J is a number of the device: the host waits for it only when it is asked for, as in float(J).
-        """
-        net = self.net
-        table = samples(X, net.sizes[0])
-        rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
-        labels = is_labels(net.loss, rows)
-        w = sample_weights(rows, table.shape[0], sample_weight)
-        with net.backend.active():
-            work = self.workspace(table.shape[0], labels=labels)
-            net.backend.write(work.Y, rows)
-            if w is not None:
-                net.backend.write(work.w, w)
-            if table.nbytes >= MANY and net.takes(table):
-                return self.run(work, labels=labels, weighted=w is not None, X=table)
-            net.fill(work.X, table)
-            return self.run(work, labels=labels, weighted=w is not None)
-
-    def workspace(self, m: int, *, labels: bool) -> Workspace:
-        """The arrays of a batch of m samples: fill X (`net.fill`), Y and w, then `run`. The same arrays every time."""
-        if m > self.batch_size:
-            raise ShapeError(f"this step was made for batches of at most {self.batch_size} samples, got {m}")
-        work = self._workspaces.get((m, labels))
-        if work is None:
-            if labels not in self._memory:
-                self._memory[labels] = self.net.memory(self.batch_size, labels=labels)
-            with self.net.backend.active():
-                work = self._workspaces[m, labels] = self._memory[labels].workspace(m)
-        return work
-
-    def run(self, work: Workspace, *, labels: bool, weighted: bool = False, X: Array | None = None) -> Array:
-        """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`.
-
-        A table X that the network takes as it is may be given instead of being written into `work.X`.
-        """
-        if self._drops:
-            self._draw(work)
-        self.t, self.index = self.t + 1, self.index + 1
-        rates = self.optimizer.rates(self.lr, self.t)
-        for live in self._rates:
-            live[:] = rates[: len(live)]
-        recorded = self._recorded.get((work.m, labels, weighted))
-        if recorded is None:
-            recorded = self.net.backend.record(partial(self._step, work, labels, weighted), work.X)
-            self._recorded[work.m, labels, weighted] = recorded
-        recorded(X)
-        return self.net.backend.copied(work.J)
-
-    def _draw(self, work: Workspace) -> None:
-        for l, bits in enumerate(work.bits):
-            if bits is not None:
-                host = rng.dropout_bits(self.net.seed, self.epoch, self.index, l, tuple(bits.shape))
-                self.net.backend.write(bits, host)
-
-    def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
-        net, gradient, l2 = self.net.on(backend), self.gradient, self._l2
-        forward(net, work)
-        evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
-        backward(net, work, gradient)
-        if l2:
-            backend[l2_penalty](net.parameters.weights, l2, work.J)
-            backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
-        if self._clip_norm is not None:
-            backend[clip_by_norm](gradient.g, self._clip_norm)
-        if self.applied is not None:
-            backend[remember]((net.theta, *self.state), self._kept)
-        for live, (rule, theta, g, state, _) in zip(self._rates, self._updates, strict=True):
-            backend[update](rule, theta, g, state, live)
-        if self.applied is not None:
-            backend[unless_finite](work.J, (net.theta, *self.state), self._kept, self.applied)
+from deepxp.step import TrainingStep
+from deepxp.workspace import Workspace
 
 
 def train(
@@ -199,7 +67,7 @@ def train(
     Raises StoppedError where `checkpoints.stop` asked for it; OutOfMemoryError, with the batch size that fits, where
     the memory does not suffice; ConfigError, ShapeError and DataError for what does not fit.
     """
-    epochs, batch_size = _count("epochs", epochs), _count("batch_size", batch_size)
+    epochs, batch_size = count("epochs", epochs), count("batch_size", batch_size)
     if not isinstance(schedule, Constant | None):
         raise ConfigError(f"schedule must be one such as dx.Cosine(warmup=1), got {schedule!r}")
     if patience is not None and (patience < 1 or validation is None):
@@ -210,46 +78,41 @@ def train(
     w = sample_weights(rows, table.shape[0], sample_weight, class_weight)
     w = None if w is None else w / w.mean()
     watched = None if validation is None else Evaluation.of(net, *validation)
-    with net.backend.active():
-        fillable, scale = net.fillable(table)
-        batches = Batches.of(net.backend, fillable, rows, w, scale)
-        step = TrainingStep(
-            net, optimizer, min(batch_size, len(batches)), l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite
-        )
-        run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
-        good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
-        loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)
-        if checkpoints is None:
-            return loop()
-        config = configuration(
-            net,
-            step.optimizer,
-            schedule,
-            [table, rows, w, *([] if watched is None else [watched.X, watched.Y])],
-            epochs=epochs,
-            samples=len(batches),
-            batch_size=step.batch_size,
-            l2=l2,
-            clip_norm=clip_norm,
-            patience=patience,
-            min_delta=min_delta,
-            shuffle=shuffle,
-            on_nonfinite=on_nonfinite,
-        )
-        vectors = {"theta": net.theta, "good": good} | ({} if best is None else {"best": best})
-        vectors |= {f"state{k}": vector for k, vector in enumerate(step.state)}
-        with Saver(checkpoints, net, step, run.at, vectors, run.unread, config, schedule) as run.saver:
-            return loop()
-
-
-def _count(name: str, value: int) -> int:
+    optimizer, batch_size, free = optimizer or Adam(), min(batch_size, table.shape[0]), net.backend.free_memory()
     try:
-        count = operator.index(value)
-    except TypeError:
-        raise ConfigError(f"{name} must be a whole number, got {value!r}") from None
-    if count < 1:
-        raise ConfigError(f"{name} must be at least 1, got {value!r}")
-    return count
+        with net.backend.active():
+            fillable, scale = net.fillable(table)
+            step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite)
+            need = need_of_a_step(net, optimizer, batch_size) + need_of_a_prediction(net)
+            batches = Batches.of(net.backend, fillable, rows, w, scale, need=need)
+            run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
+            good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
+            loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)
+            if checkpoints is None:
+                return loop()
+            config = configuration(
+                net,
+                step.optimizer,
+                schedule,
+                [table, rows, w, *([] if watched is None else [watched.X, watched.Y])],
+                epochs=epochs,
+                samples=len(batches),
+                batch_size=step.batch_size,
+                l2=l2,
+                clip_norm=clip_norm,
+                patience=patience,
+                min_delta=min_delta,
+                shuffle=shuffle,
+                on_nonfinite=on_nonfinite,
+            )
+            vectors = {"theta": net.theta, "good": good} | ({} if best is None else {"best": best})
+            vectors |= {f"state{k}": vector for k, vector in enumerate(step.state)}
+            with Saver(checkpoints, net, step, run.at, vectors, run.unread, config, schedule) as run.saver:
+                return loop()
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise out_of_memory(net, optimizer, batch_size, free) from error
 
 
 def _loop(
@@ -280,7 +143,7 @@ def _loop(
         history.records.append(record)
         history.best_epoch = epoch + 1
         if on_epoch is not None:
-            on_epoch(record)
+            on_epoch(dict(record))  # what is done to it is not done to the history
         if best_theta is not None:
             if record["validation_loss"] < at.best_loss - min_delta:
                 at.best_loss, at.best_epoch = record["validation_loss"], epoch + 1
@@ -305,7 +168,7 @@ class _Epochs:
 
     net: Network
     step: TrainingStep
-    batches: Batches
+    batches: Batches | Streamed
     schedule: Constant
     epochs: int
     shuffle: bool
@@ -321,7 +184,7 @@ class _Epochs:
         net, step, M, size = self.net, self.step, len(self.batches), self.step.batch_size
         pending, saver = self.unread, self.saver
         order = rng.order(net.seed, net.epochs, M) if self.shuffle else np.arange(M)
-        rows, steps = net.backend.asarray(order), -(-M // size)
+        rows, steps = self.batches.order(order), -(-M // size)
         labels, weighted = is_labels(net.loss, self.batches.Y), self.batches.w is not None
         pending, saver = self.unread, self.saver
         step.epoch, step.index, total = net.epochs, self.at.steps, self.at.loss

@@ -287,10 +287,10 @@ def test_the_page_is_filled_between_its_markers_only():
 
 
 def test_every_marker_of_the_page_is_known():
-    from performance import BLOCKS, MARKED, PAGE
+    from performance import BLOCKS, GPU_BLOCKS, MARKED, PAGE, README
 
-    names = [match[2] for match in MARKED.finditer(PAGE.read_text())]
-    assert sorted(names) == sorted([*BLOCKS, "gpu"])
+    names = [match[2] for page in (PAGE, README) for match in MARKED.finditer(page.read_text())]
+    assert sorted(names) == sorted([*BLOCKS, *GPU_BLOCKS])
 
 
 def test_peers_runs_a_net_from_start_to_result_file(tmp_path, capsys):
@@ -336,3 +336,45 @@ def test_the_suite_runs_where_pytest_benchmark_is_installed():
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout
+
+
+# On a GPU
+
+
+def test_what_is_timed_on_a_gpu_runs_on_the_double(monkeypatch, tmp_path):
+    from cupy_double import cuda, install
+
+    install(monkeypatch)
+    from contenders import ours
+    from nets import Net, write_task
+
+    write_task(Net((6, 5, 3), 8), tmp_path / "task.npz")
+    tasks = [
+        ours.step(1, "gpu", str(tmp_path / "task.npz"), "gpu"),
+        ours.softmax(1, "gpu", 10, 64, "gpu"),
+        ours.adam(1, "gpu", 1000, "gpu"),
+    ]
+    assert [sorted(cases) for cases in tasks] == [
+        ["products", "read", "step"],
+        ["copy", "fill", "loss", "softmax"],
+        ["adam", "copy"],
+    ]
+    for cases in tasks:
+        for case in cases.values():
+            case.run(6)
+    assert isinstance(tasks[0]["products"].call.graph, cuda.Graph)  # the floor is recorded, too
+
+
+def test_the_aims_of_a_gpu_are_rows():
+    from sections.softmax import gpu_rows
+    from sections.steps import rows_of
+
+    small = {"C": 10, "m": 1024, "bytes": 40_960, "loss_over_torch": [0.5] * 3, "loss_of_copy": [0.1] * 3}
+    large = {"C": 100, "m": 1_000_000, "bytes": 4e8, "loss_over_torch": [1.2] * 3, "loss_of_copy": [0.9] * 3}
+    torch, copy = gpu_rows([small, large])
+    assert (torch["measured"], torch["verdict"]) == (1.2, "aim missed")
+    assert (copy["measured"], copy["verdict"]) == (0.9, "aim")  # of the sizes that no cache holds
+    ratios = {"PyTorch eager": (0.9, 0.8, 1.0), "torch.compile": (1.1, 1.0, 1.2), "products alone": (1.04, 1.0, 1.1)}
+    result = {"net": "4096-4096-4096-1000 @ 8192", "over_peer": {"fastest": "PyTorch eager", "deepxp (GPU)": ratios}}
+    verdicts = {row["against"]: row["verdict"] for row in rows_of(result, "gpu")}
+    assert verdicts == {"PyTorch eager": "aim", "torch.compile": "aim missed", "products alone": "aim"}

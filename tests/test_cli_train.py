@@ -101,7 +101,7 @@ def test_memory_is_named_before_training(capsys):
 def test_auto_says_why_the_cpu(capsys, monkeypatch):
     from deepxp.devices import Device
 
-    monkeypatch.setattr("deepxp.cli.train.backend_of", lambda name: deepxp.backend("cpu"))
+    monkeypatch.setattr("deepxp.cli.train.backend_of", lambda name, precision: deepxp.backend("cpu"))
     monkeypatch.setattr(
         "deepxp.cli.train.devices", lambda: (Device("cpu", True, ""), Device("gpu", False, "", "It is out.", "Buy one"))
     )

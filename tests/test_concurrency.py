@@ -12,7 +12,6 @@ import pytest
 from conftest import make_backend
 
 import deepxp as dx
-from deepxp.kernels import threads
 
 ENGINES = ("numpy", "numba", "reference")
 forks = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="there is no safe fork here")
@@ -21,14 +20,14 @@ quiet = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python
 
 @pytest.fixture(params=ENGINES)
 def engine(request, monkeypatch):
-    """A backend of the CPU whose loops are split over two threads, however short they are."""
+    """A backend of the CPU whose calls are cut into parts for its team, however short they are."""
     backend = make_backend(request.param, monkeypatch)
-    monkeypatch.setattr(threads, "count", lambda: 2)
-    monkeypatch.setattr(threads, "LEAST", 500)
     if request.param == "numba":
-        from deepxp.kernels import record
+        from deepxp.kernels import numba, record
 
-        monkeypatch.setattr(record, "LEAST", 500)
+        monkeypatch.setattr(record, "NUMBERS", 200)
+        monkeypatch.setattr(record, "PRODUCTS", 200)
+        monkeypatch.setattr(numba, "LARGE", 500)
     return backend
 
 
@@ -81,13 +80,6 @@ def test_asking_while_another_network_trains(engine):
     wanted, bits = net.predict_proba(X).tobytes(), trained(engine)
     said = all_at_once([lambda: trained(engine), *[lambda: net.predict_proba(X).tobytes()] * 3])
     assert said == [bits, *[wanted] * 3]
-
-
-@pytest.mark.parametrize("number", [1, 3, 8])
-def test_any_number_of_threads_gives_the_same_bits(engine, monkeypatch, number):
-    wanted = trained(engine)
-    monkeypatch.setattr(threads, "count", lambda: number)
-    assert trained(engine) == wanted
 
 
 @quiet

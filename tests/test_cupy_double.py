@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 from deepxp.devices import devices
 
 
-@pytest.fixture(params=["double", "real"])
+@pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.gpu)])
 def cp(request, monkeypatch):
     if request.param == "double":
         install(monkeypatch)
@@ -221,8 +221,9 @@ def test_transfers(cp):
 
 
 def test_capture(cp):
-    x, y, square, stream = cp.ones(3), cp.zeros(3), cp.ones((2, 2)), cp.cuda.Stream(non_blocking=True)
+    stream = cp.cuda.Stream(non_blocking=True)
     with stream:
+        x, y, square = cp.ones(3), cp.zeros(3), cp.ones((2, 2))
         cp.multiply(cp.add(x, 0.0, out=x), 2.0, out=y)  # compile before recording
         stream.begin_capture()
         try:

@@ -15,13 +15,13 @@ from numpy.testing import assert_allclose, assert_array_equal, assert_array_less
 
 from deepxp.backend import Backend
 from deepxp.kernels.tape import BLOCK
-from deepxp.ops import activations, batches, dense, losses, regularization, updates
+from deepxp.ops import activations, batches, dense, guard, losses, random, regularization, updates
 from deepxp.ops.activations import ACTIVATIONS
 from deepxp.ops.losses import softmax_cross_entropy_labels
 
 OPS = {
     name: op
-    for module in (activations, batches, dense, losses, regularization, updates)
+    for module in (activations, batches, dense, guard, losses, random, regularization, updates)
     for name, op in inspect.getmembers(module, inspect.isfunction)
     if op.__module__ == module.__name__
 }
@@ -164,6 +164,17 @@ def cases(name, numbers, n, m):
             for in_place in (True, False):
                 A, bits = x(n, m), rng.integers(0, 65536, (n, m)).astype(np.uint16)
                 yield {"A": A, "bits": bits, "keep": keep, "out": A if in_place else empty(n, m)}
+    elif name == "dropout_bits":
+        key, counter = rng.integers(0, 2**64, 2, dtype=np.uint64), rng.integers(0, 2**64, 2, dtype=np.uint64)
+        yield {"key": key, "counter": counter, "layer": 3, "out": np.full((n, m), 77, np.uint16)}
+    elif name == "all_finite":
+        for flag in (1.0, 0.0):
+            yield {"x": x(n * m), "flag": np.full((), flag, numbers.dtype)}
+    elif name == "remember":
+        yield {"x": x(n * m), "old": empty(n * m)}
+    elif name == "restore":
+        for flag in (1.0, 0.0):
+            yield {"flag": np.full((), flag, numbers.dtype), "old": x(n * m), "x": x(n * m)}
     elif name == "clip_by_norm":
         for limit in (1e-3, 1.0, 1e9):
             yield {"g": x(n * m), "limit": limit}

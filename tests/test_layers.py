@@ -37,7 +37,7 @@ ROOMS = {
     ],
     3: ["initialize", "network", "optimizers", "recursions"],
     4: ["agreement", "checkpoints", "gradcheck", "evaluation", "footprint", "health", "history"],
-    5: ["training", "functions", "explain"],
+    5: ["training", "step", "functions", "explain"],
     6: ["benchmark", "cli"],
     7: ["__init__", "__main__"],
 }
@@ -45,6 +45,7 @@ LEVEL = {room: level for level, rooms in ROOMS.items() for room in rooms}
 
 # Imports from one room to another that is not below it, each with its reason. One that nothing uses any more fails.
 EXCEPTIONS = {
+    ("training", "step"): "the loop repeats a step",
     ("backend", "devices"): "a backend is made by the name of its device",
     ("workspace", "backend"): "the memory of a step is allocated by a backend",
     ("data", "backend"): "a batch is gathered on the device",
@@ -63,9 +64,9 @@ OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 # Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; what makes it
 # fast, and what stands around it, are rooms that a reader enters only for their own sake.
 AROUND = {"benchmark", "bounded", "checkpoints", "cli", "data", "devices", "explain", "memory", "safetensors", "toml"}
-MOST_CODE_LINES = 2400
-MOST_CODE_LINES_OF_KERNELS = 1500
-MOST_CODE_LINES_AROUND = 5850  # the bounds on what strangers hand in are 200 of them, what shows a step 950
+MOST_CODE_LINES = 2500
+MOST_CODE_LINES_OF_KERNELS = 2050  # of which 650 write, launch, multiply, record and send for a GPU
+MOST_CODE_LINES_AROUND = 5900  # the bounds on what strangers hand in are 200 of them, what shows a step is 950
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

@@ -137,7 +137,7 @@ def test_a_large_batch_is_read_where_it_is_and_counts_as_if_it_had_been_copied(o
     batches[1][0].flags.writeable = False
     found = []
     for many in (0, 10**9):
-        monkeypatch.setattr("deepxp.training.MANY", many)
+        monkeypatch.setattr("deepxp.step.MANY", many)
         net = dx.Network((n, 12, 3), backend=COMPILED, seed=3, **options)
         step = dx.TrainingStep(net, dx.Adam(), m)
         kept = [X.copy() for X, _ in batches]

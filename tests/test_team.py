@@ -24,6 +24,9 @@ SIZES, M = (96, 80, 70, 10), 200  # every call of its step is worth several part
 def three(monkeypatch):
     """A team of three threads, however many cores there are."""
     made = team.Team(3)
+    monkeypatch.setattr(team, "WORTH", 0.0)
+    monkeypatch.setattr(team, "BREAK", 0)
+    made._break = 0
     monkeypatch.setattr(record, "size", lambda: 3)
     monkeypatch.setattr(team, "team", lambda: made)
     return made
@@ -59,7 +62,8 @@ def test_the_threads_do_run_the_program(three, monkeypatch):
     monkeypatch.setattr(team, "_alone", lambda *words: pytest.fail("run by one thread"))
     generation = int(three._words[team.GENERATION])
     for _ in range(50):
-        assert three._lead(next(iter(programs(step)))._address, 10**9)
+        address = programs(step)[0]._address
+        assert any(three._lead(address, team.PATIENCE) for _ in range(10_000)), "the threads do not wake up"
     assert three._words[team.GENERATION] == generation + 50
 
 
@@ -121,9 +125,12 @@ def test_the_blas_has_its_threads_back_after_a_step(three):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_the_child_of_a_fork_trains_to_the_same_bits():
-    team.team.cache_clear()
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # JAX warns of forks where it was imported
+def test_the_child_of_a_fork_trains_to_the_same_bits(monkeypatch):
+    monkeypatch.setattr(team, "_made", [])
     expected = theta_after(5)
     read, write = os.pipe()
     child = os.fork()
@@ -147,13 +154,46 @@ def test_the_child_of_a_fork_trains_to_the_same_bits():
     os.close(write)
 
 
+def test_after_a_delay_one_thread_does_the_programs_for_a_while(three, monkeypatch):
+    _, step, X, y = step_and_batch()
+    step(X, y)
+    (program,) = programs(step)
+    alone, late = [], program._words[team.HEAD - 1]
+    monkeypatch.setattr(team.Team, "run_alone", lambda self, address: alone.append(address))
+    monkeypatch.setattr(team, "BREAK", 4)
+    three._break = 4
+    program._words[team.HEAD - 1] = -1  # any waiting is too long
+    assert any(three._lead(program._address, team.PATIENCE) for _ in range(10_000)), "the threads do not wake up"
+    assert three._rest == 4 and three._break == 8
+    for _ in range(4):
+        step(X, y)
+    assert len(alone) == 4 and three._rest == 0
+    program._words[team.HEAD - 1] = late
+
+
+def test_two_python_threads_that_begin_at_once_make_one_team(monkeypatch):
+    monkeypatch.setattr(team, "_made", [])
+    found, start = [], threading.Barrier(4)
+
+    def begin():
+        start.wait(30)
+        found.append(team.team())
+
+    threads = [threading.Thread(target=begin, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 4 and len(set(map(id, found))) == 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_pieces_cover_the_range_and_start_at_multiples(count, monkeypatch):
     monkeypatch.setattr(record, "size", lambda: count)
     for length in (1, 2, 7, 8, 9, 15, 16, 17, 64, 1000):
         for unit in (1, 8, 16):
             for numbers in (1, 10**4, 10**9):
-                pieces = record._pieces(length, numbers, 8_000, unit)
+                pieces = record.Recorder(None).pieces(length, numbers, 8_000, unit)
                 assert pieces[0][0] == 0
                 assert pieces[-1][1] == length
                 assert all(a[1] == b[0] for a, b in pairwise(pieces))

@@ -670,12 +670,13 @@ def test_a_warm_step_neither_waits_nor_copies(monkeypatch, hidden, options):
     assert (seen.gemms, seen.gemm_operand_copies) == (8, 0)
 
 
-def test_the_masks_of_dropout_are_the_only_copies(monkeypatch):
-    """They are drawn on the host: one copy for each layer that drops."""
+def test_what_changes_from_step_to_step_is_sent_ahead(monkeypatch):
+    """Dropout's masks are drawn on the device: the rates of both updates and the counter are all that it needs."""
     machine = install(monkeypatch)
-    for dropout, masks in ((0.5, 2), ((0.5, 0.0), 1)):
-        seen = warm(machine, device_network("gpu", dropout=dropout))
-        assert (seen.host_waits, seen.host_to_device, seen.device_to_host) == (0, masks, 0)
+    assert warm(machine, device_network("gpu")).sent_ahead == 2
+    seen = warm(machine, device_network("gpu", dropout=0.5))
+    assert seen.sent_ahead == 3
+    assert seen.host_to_device == seen.device_to_host == 0
 
 
 def test_the_count_sees_a_wait_and_a_copy(monkeypatch):

@@ -42,7 +42,10 @@ class Setting:
     def ready(self, where: str, names: Iterable[str], task: str, **request: object):
         """The contenders that have built a task, by name; ended when the block is left. They build at the same time,
         each up to the limit."""
-        environment = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no pool of compilers that lives beside the contender
+        environment = {
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compilers that lives beside the contender
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of a GPU from the others
+        }
         built: dict[str, Contender] = {
             name: start(name, self.threads, self.limit, self.pythons.get(name), environment)
             for name in self.wanted(names)

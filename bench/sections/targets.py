@@ -14,8 +14,13 @@ NUMPY_ALONE = {"64-32-10 @ 32": 0.40, "784-128-10 @ 64": 1.0, "784-256-128-10 @ 
 OWN_PRODUCTS = dict.fromkeys(list(FASTEST_PEER)[3:], (1.10, 1.05))
 GPU = {  # net: aim over (torch.compile, PyTorch eager); none is a must
     "784-256-128-10 @ 128": {"torch.compile": 1.0, "PyTorch eager": 0.25},
-    "4096-4096-4096-1000 @ 8192": {"torch.compile": 1.0, "PyTorch eager": 1.0},
+    "4096-4096-4096-1000 @ 8192": {"torch.compile": 1.0, "PyTorch eager": 1.0, "products alone": 1 / 0.95},
 }
+GPU_SOFTMAX = {
+    "over_torch": 1.0,
+    "of_copy": 0.8,
+}  # its loss with dZ: over torch's, at every size; of a copy's bandwidth
+GPU_ADAM = 0.85  # of a copy's bandwidth
 
 
 def row(

@@ -21,7 +21,7 @@ from deepxp.ops import dense
 from deepxp.ops.activations import softmax
 from deepxp.ops.losses import softmax_cross_entropy_labels
 from deepxp.ops.typing import Array
-from deepxp.training import TrainingStep
+from deepxp.step import TrainingStep
 
 PRODUCTS = ("W A", "dZ A^T", "W^T dZ")
 ITEMS = (*PRODUCTS, "softmax", "copy", "loss", "transfer", "step")

@@ -24,7 +24,7 @@ from deepxp.benchmark.tables import duration
 from deepxp.devices import Device
 from deepxp.network import Network
 from deepxp.optimizers import Adam
-from deepxp.training import TrainingStep
+from deepxp.step import TrainingStep
 
 SMALLEST, LARGEST = 256, 8192  # N of the square products
 OVERHEAD = 0.01  # of the limit: below it a time says little of a larger one

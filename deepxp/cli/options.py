@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from deepxp.backend import FULL, PRECISIONS
 from deepxp.checkpoints.saver import Interval
 from deepxp.data.scaling import KINDS
 from deepxp.errors import ConfigError
@@ -111,6 +112,7 @@ SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth a
 BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
 LIMIT = "the most memory that a file may ask for (64 times its size, at least 256 MiB, at most 8 GiB)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
+PRECISION = "of products on a GPU: fp32, tf32 or bf16 (faster, less exact; the weights stay float32)"
 NONFINITE = "where a batch gives NaN or infinity: stop, or skip it, and say so"
 PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
 EVERY = "time between checkpoints, or such as 1epoch, 500steps, none: only when it is stopped"
@@ -155,6 +157,7 @@ class Settings:
     patience: int | None = option("training", None, _whole(1), "N", PATIENCE)
     on_nonfinite: str = option("training", "stop", _choice("stop", "skip"), "KIND", NONFINITE)
     device: str = option("run", "auto", TEXT, "NAME", "cpu, gpu, gpu:N, or auto: a GPU where one is usable")
+    precision: str = option("run", FULL, _choice(*PRECISIONS), "KIND", PRECISION)
     seed: int = option("run", 0, _whole(0), "N", "of the weights, the order of the samples, dropout and the split")
     out: str | None = option("run", None, TEXT, "FOLDER", "for the results (runs/DATA-1, then -2, and so on)")
     checkpoint_every: str = option("run", "2min", INTERVAL, "TIME", EVERY)

@@ -26,7 +26,7 @@ from deepxp.cli.signals import Signals, StoppedBySignal
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, OutOfMemoryError, StoppedError
 from deepxp.evaluation import evaluate
-from deepxp.footprint import memory_need
+from deepxp.footprint import memory_need, need_of_a_prediction
 from deepxp.history import History
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
@@ -45,13 +45,15 @@ def run(arguments: Namespace) -> int:
             raise ConfigError("--resume goes on with a run, --force replaces it; choose one of them")
         settings = resume.settings(arguments.flags, arguments.config, name)
     folder = Folder(settings.out, name, force=arguments.force, resume=arguments.resume)
-    optimizer, backend = optimizer_of(settings), backend_of(settings.device)
+    optimizer, backend = optimizer_of(settings), backend_of(settings.device, settings.precision)
     task = problem(settings)
     if settings.patience is not None and task.validation is None:
         raise ConfigError("--patience watches the validation loss; leave it a part of the data with --validation")
     chosen = replace(settings, lr=optimizer.lr, batch_size=batch_size_of(settings, task.train.X.shape[1]))
     try:
         return _train(chosen, report, folder, task, optimizer, backend)
+    except OutOfMemoryError:
+        raise
     except MemoryError as error:
         smaller = max(1, (chosen.batch_size or 1) // 2)
         raise OutOfMemoryError(
@@ -207,7 +209,12 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     report.line("data", str(task))
     report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
     report.line("network", f"{network_line(net)}: {parameters}")
-    report.line("memory", f"{size(need + held)}: {size(need)} for the network and a batch, {size(held)} of data")
+    free = net.backend.free_memory()
+    there = "" if free is None else f"; {size(free)} are free on {net.backend.name}"
+    fits = free is None or net.backend.name == "cpu" or need + need_of_a_prediction(net) + held <= free
+    stays = "" if fits else ", which stay on the host and are sent batch by batch"
+    told = f"{size(need)} for the network and a batch, {size(held)} of data{stays}{there}"
+    report.line("memory", f"{size(need + held)}: {told}")
     report.line(
         "training",
         f"{count(settings.epochs, 'epoch')} of {count(-(-m // batch), 'step')} with {count(batch, 'sample')}, "

@@ -1,11 +1,20 @@
-"""A training set on a device, handed out in batches: rows are gathered into memory that exists."""
+"""A training set handed out in batches: rows are gathered into memory that exists, on the device or on its way."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
 
 from deepxp.backend import Backend
+from deepxp.kernels import streams
+from deepxp.kernels.numpy import gather as gather_on_the_host
+from deepxp.namespaces import host_array
 from deepxp.ops.batches import gather
 from deepxp.ops.typing import Array
+
+Scale = Callable[[Array], None]  # of the rows of a batch, in place
 
 
 @dataclass(frozen=True)
@@ -20,20 +29,31 @@ class Batches:
     X: Array
     Y: Array
     w: Array | None
-    scale: Callable[[Array], None] | None = None  # of the rows of a batch, in place
+    scale: Scale | None = None
 
     @classmethod
     def of(
-        cls, backend: Backend, X: Array, Y: Array, w: Array | None, scale: Callable[[Array], None] | None = None
-    ) -> "Batches":
-        """The tables moved to the device, once."""
-        return cls(backend, backend.asarray(X), backend.asarray(Y), None if w is None else backend.asarray(w), scale)
+        cls, backend: Backend, X: Array, Y: Array, w: Array | None, scale: Scale | None = None, *, need: int = 0
+    ) -> "Batches | Streamed":
+        """The tables moved to the device, once, where they fit beside the `need` bytes of a run; else they stay on the
+        host, from where batches are sent."""
+        if not hasattr(backend, "lane") or fits(backend, (X, Y, w), need):  # the CPU reads tables where they are
+            try:
+                there = [None if x is None else backend.asarray(x) for x in (X, Y, w)]
+                return cls(backend, there[0], there[1], there[2], scale)
+            except MemoryError:  # free, but in pieces
+                pass
+        return Streamed(backend, X, Y, w, scale)
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
+    def order(self, rows: Array) -> Array:
+        """Indices of samples where `fill` reads them: here, on the device."""
+        return self.backend.asarray(rows)
+
     def fill(self, rows: Array, X: Array, Y: Array, w: Array) -> None:
-        """Write the samples `rows` (m,), indices on the device, into X (m, n[0]), Y and w."""
+        """Write the samples `rows` (m,), a part of what `order` gave, into X (m, n[0]), Y and w."""
         take = self.backend[gather]
         take(self.X, rows, X)
         if self.scale is not None:
@@ -41,3 +61,41 @@ class Batches:
         take(self.Y, rows, Y)
         if self.w is not None:
             take(self.w, rows, w)
+
+
+class Streamed:
+    """The same for tables on the host that do not fit on the device: each batch is gathered into page-locked memory and
+    copied while the device works on the one before."""
+
+    def __init__(self, backend: Any, X: Array, Y: Array, w: Array | None, scale: Scale | None) -> None:
+        self.backend, self.scale = backend, scale
+        self.X, self.Y, self.w = host_array(X), host_array(Y), None if w is None else host_array(w)
+        self._lanes: dict[str, streams.Lane] = {}
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def order(self, rows: Array) -> Array:
+        """Indices of samples where `fill` reads them: on the host."""
+        return np.asarray(rows)
+
+    def fill(self, rows: Array, X: Array, Y: Array, w: Array) -> None:
+        """Write the samples `rows` (m,) into X (m, n[0]), Y and w on the device."""
+        self._send("X", self.X, rows, X)
+        if self.scale is not None:
+            self.scale(X)
+        self._send("Y", self.Y, rows, Y)
+        if self.w is not None:
+            self._send("w", self.w, rows, w)
+
+    def _send(self, name: str, table: Array, rows: Array, out: Array) -> None:
+        if name not in self._lanes or self._lanes[name].rows < out.shape[0]:
+            narrower = min(table.dtype, out.dtype, key=lambda dtype: dtype.itemsize)  # fewer bytes to send
+            self._lanes[name] = self.backend.lane(out.shape, narrower)
+        self._lanes[name].fill(partial(gather_on_the_host, np, table, rows), out)
+
+
+def fits(backend: Backend, tables: tuple[Array | None, ...], need: int) -> bool:
+    """Is there room on the device for those of the tables that are not there yet, beside `need` bytes?"""
+    free = backend.free_memory()
+    return free is None or need + sum(x.nbytes for x in tables if x is not None and not backend.owns(x)) <= free

@@ -113,6 +113,7 @@ def fingerprint(part: Any) -> str:
         code = part.__code__
         cells = [fingerprint(cell.cell_contents) for cell in part.__closure__ or ()]
         named = [fingerprint(value) for value in _globals(part).values() if not isinstance(value, ModuleType)]
-        constants = repr([c for c in code.co_consts if not isinstance(c, str)])  # a docstring changes nothing
+        said = part.__doc__ is not None  # a docstring, which changes nothing, is the first constant
+        constants = repr(code.co_consts[said:])
         part = (code.co_code, constants, code.co_names, cells, named)
     return hashlib.sha256(repr(part).encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ from deepxp.kernels import columns, loops
 from deepxp.kernels.compile import precision
 from deepxp.kernels.numpy import (
     clip_by_norm,
+    dropout_bits,
     gather,
     input_gradient,
     l2_gradient,
@@ -28,6 +29,7 @@ __all__ = [
     "cost",
     "dense_forward",
     "dropout",
+    "dropout_bits",
     "gather",
     "input_gradient",
     "l2_gradient",

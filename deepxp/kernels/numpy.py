@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deepxp.kernels.philox import bits
 from deepxp.kernels.tape import BLOCK, program
 from deepxp.ops.activations import Activation
 from deepxp.ops.regularization import penalized
@@ -130,6 +131,11 @@ def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None
     """In place, or into out."""
     np.multiply(A, 65536.0 / keep, out=out)
     np.copyto(out, 0.0, where=bits >= keep)
+
+
+def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Array) -> None:
+    """The words of NumPy's own Philox."""
+    out[...] = bits(key, counter, layer, out.size).reshape(out.shape)
 
 
 def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:

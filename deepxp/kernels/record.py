@@ -23,7 +23,8 @@ from deepxp.ops.updates import Rule
 
 Kernel = Any
 STORED = 2**21  # numbers of a softmax whose exponentials stay in the cache from one pass to the next
-NUMBERS, PRODUCTS = 8_000, 60_000  # of a part, in an elementwise loop and multiplied in a product: some 2 us of work
+NUMBERS, PRODUCTS = 8_000, 60_000  # of a part, in an elementwise loop and multiplied in a product
+UNIT = 2.0  # us that either takes
 
 
 def record(backend: Any, step: Callable[[Any], None], X: Array) -> "Recording":
@@ -50,6 +51,7 @@ class Recorder:
         self._movable = X is not None
         self._calls: list[tuple[Kernel, list[list[int]]]] = []
         self._owners: list[Any] = []
+        self._work = 0.0  # of the calls, in parts that are just worth it
         self._before: list[Callable[[], None]] = []
         self._parts: list[Callable[[], None]] = []
 
@@ -72,14 +74,22 @@ class Recorder:
         self._calls.append((kernel, [[addresses.get(id(x), x) for x in words] for words in parts]))
         return True
 
+    def pieces(self, length: int, numbers: int, least: int, unit: int = 1) -> list[tuple[int, int]]:
+        """range(length) in as many pieces, up to one a thread, as `numbers` are worth at `least` a piece; pieces start
+        at multiples of `unit`."""
+        self._work += numbers / least
+        count = max(1, min(size(), numbers // least, length // unit))
+        bounds = [length * i // count // unit * unit for i in range(count)] + [length]
+        return list(pairwise(bounds))
+
     def before(self, work: Callable[[], None]) -> None:
         """Something to do in Python before every run."""
         self._before.append(work)
 
     def _close(self) -> None:
         if self._calls:
-            self._parts.append(Program(self._calls, self._owners))
-            self._calls, self._owners = [], []
+            self._parts.append(Program(self._calls, self._owners, self._work * UNIT))
+            self._calls, self._owners, self._work = [], [], 0.0
 
     def finished(self) -> "Recording":
         """The recording, to be called."""
@@ -103,6 +113,7 @@ class Recording:
         if self._programs:
             at = self._own if table is None else table.ctypes.data
             if at != self._at:
+                self._at = 0  # until all are moved: an interrupt may come between two of them
                 for program in self._programs:
                     program.move(at)
                 self._at = at
@@ -110,14 +121,6 @@ class Recording:
             np.copyto(self._X, table)
         for part in self.parts:
             part()
-
-
-def _pieces(length: int, numbers: int, least: int, unit: int = 1) -> list[tuple[int, int]]:
-    """range(length) in as many pieces, up to one a thread, as `numbers` are worth at `least` a piece; pieces start at
-    multiples of `unit`."""
-    count = max(1, min(size(), numbers // least, length // unit))
-    bounds = [length * i // count // unit * unit for i in range(count)] + [length]
-    return list(pairwise(bounds))
 
 
 def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 1.0) -> bool:
@@ -134,9 +137,9 @@ def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 
     (m, n), k = out.shape, A.shape[1]
     rows, columns = [(0, m)], [(0, n)]  # the longer side is cut: less is packed twice
     if m >= n:
-        rows = _pieces(m, m * n * k, PRODUCTS, 8)
+        rows = recorder.pieces(m, m * n * k, PRODUCTS, 8)
     else:
-        columns = _pieces(n, m * n * k, PRODUCTS, 8)
+        columns = recorder.pieces(n, m * n * k, PRODUCTS, 8)
     parts = [
         (
             function, form[0][0], form[1][0], i1 - i0, j1 - j0, k, native.bits(alpha),
@@ -151,7 +154,7 @@ def _dense_forward(recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Act
     if not g.elementwise or not _product(recorder, W, A_prev, Z):
         return False
     n, m = Z.shape
-    parts = [(Z[i:j], b[i:j], A[i:j], j - i, m) for i, j in _pieces(n, n * m, NUMBERS)]
+    parts = [(Z[i:j], b[i:j], A[i:j], j - i, m) for i, j in recorder.pieces(n, n * m, NUMBERS)]
     return recorder.add(_forward(g.forward, precision(Z), A is not Z), *parts)
 
 
@@ -159,7 +162,7 @@ def _activation_backward(recorder: Recorder, g: Activation, dA: Array, kept: Arr
     if not g.elementwise or dZ is not dA:
         return False
     n, m = dZ.shape
-    parts = [(dZ[i:j], kept[i:j], db[i:j], j - i, m) for i, j in _pieces(n, n * m, NUMBERS)]
+    parts = [(dZ[i:j], kept[i:j], db[i:j], j - i, m) for i, j in recorder.pieces(n, n * m, NUMBERS)]
     return recorder.add(_backward(g.backward, precision(dZ)), *parts)
 
 
@@ -182,9 +185,12 @@ def _softmax_into(recorder: Recorder, Z: Array, A: Array, *labelled: Array) -> b
     (C, m), dtype, labels = Z.shape, precision(Z), bool(labelled)
     y, losses = labelled or (0, 0)
     k = columns.rows_together(C, m)
-    pieces = _pieces(C // k, 2 * C * m, NUMBERS)
+    pieces = recorder.pieces(C // k, 2 * C * m, NUMBERS)
     if len(pieces) == 1 or columns.is_wide(C, m):
-        width, pieces = columns.width_of(C), _pieces(m, 2 * C * m, NUMBERS, 16) if columns.is_wide(C, m) else [(0, m)]
+        width, pieces = (
+            columns.width_of(C),
+            recorder.pieces(m, 2 * C * m, NUMBERS, 16) if columns.is_wide(C, m) else [(0, m)],
+        )
         return recorder.add(_block(dtype, labels), *[(Z, A, y, losses, C, m, i, j, width) for i, j in pieces])
     store, parts, shape = C * m < STORED, len(pieces), (C // k, k * m)
     states = np.empty((parts, 2, k * m), Z.dtype)
@@ -207,7 +213,7 @@ def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Seque
     recorder.before(refresh)
     vectors = (theta, g, *(*state, theta, theta)[:2])
     kernel = _updated(rule, len(state), len(rates), precision(theta))
-    pieces = _pieces(theta.size, theta.size, NUMBERS, 16)
+    pieces = recorder.pieces(theta.size, theta.size, NUMBERS, 16)
     return recorder.add(kernel, *[(*(v[i:j] for v in vectors), numbers, j - i) for i, j in pieces])
 
 

@@ -1,24 +1,21 @@
 """A step that met NaN or infinity is taken back, by arithmetic alone, so that no host has to wait for the answer."""
 
-from collections.abc import Sequence
-
 from deepxp.ops.typing import Array, Namespace
 
 
-def remember(xp: Namespace, vectors: Sequence[Array], kept: Sequence[Array]) -> None:
-    """kept_k = vector_k"""
-    for vector, old in zip(vectors, kept, strict=True):
-        old[...] = vector
+def remember(xp: Namespace, x: Array, old: Array) -> None:
+    """old = x"""
+    old[...] = x
 
 
-def unless_finite(xp: Namespace, J: Array, vectors: Sequence[Array], kept: Sequence[Array], applied: Array) -> None:
-    """applied = 1 where J and all vectors are finite, else 0; vector_k = kept_k where applied is 0
+def all_finite(xp: Namespace, x: Array, flag: Array) -> None:
+    """flag = flag where no x_i is NaN or infinite, else 0
 
-    J and `applied` are arrays of no dimensions.
+    flag an array of no dimensions in x's precision: set it to 1, check as often as you like, read it once.
     """
-    finite = xp.isfinite(J)
-    for vector in vectors:
-        finite = finite & xp.all(xp.isfinite(vector))
-    applied[...] = xp.where(finite, xp.ones_like(J), xp.zeros_like(J))
-    for vector, old in zip(vectors, kept, strict=True):
-        vector[...] = xp.where(finite, vector, old)
+    flag[...] = xp.where(xp.all(xp.isfinite(x)), flag, xp.zeros_like(flag))
+
+
+def restore(xp: Namespace, flag: Array, old: Array, x: Array) -> None:
+    """x = old where flag is 0"""
+    x[...] = xp.where(flag > 0.0, x, old)

@@ -9,6 +9,8 @@
     def test_two_gpus(monkeypatch):
         machine = install(monkeypatch, devices=2, memory=1 << 20)
 
+CUDA source runs, too: `RawModule` compiles it for the host (tests/cuda_shim).
+
 What it is for: a device array forgotten on its way to the host, a host array on its way to the device, `float(x)` in
 a loop, an array of another device than the current one, a label out of range (wraps), uninitialised memory (NaN), an
 allocation or a copied operand in a step that should have none, running out of memory, and every way in which a GPU can
@@ -27,7 +29,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from . import array, cuda, functions, runtime, state
+from . import array, cublas, cuda, functions, raw, runtime, state
 from .state import Counters, State
 
 __all__ = ["Counters", "State", "break_import", "cupy_double", "install", "uninstall"]
@@ -45,6 +47,11 @@ def install(monkeypatch: pytest.MonkeyPatch, wheels: tuple[str, ...] = ("cupy-cu
     monkeypatch.setattr(state, "now", now)
     uninstall(monkeypatch, wheels)
     monkeypatch.setattr(cuda._null, "_pending", [])
+    now.cublas = cublas.Library()
+    products, streams = (importlib.import_module(f"deepxp.kernels.{name}") for name in ("cublas", "streams"))
+    monkeypatch.setattr(products, "library", lambda xp: now.cublas)
+    monkeypatch.setattr(products, "_handles", products._Handles())
+    monkeypatch.setattr(streams, "_streams", streams._Streams())
 
     modules = {name: ModuleType(name) for name in ("cupy", "cupy.cuda", "cupy.linalg", "cupyx")}
     for name, source in (("cupy", functions), ("cupy.cuda", cuda)):
@@ -56,7 +63,7 @@ def install(monkeypatch: pytest.MonkeyPatch, wheels: tuple[str, ...] = ("cupy-cu
         OutOfMemoryError=state.OutOfMemoryError, MemoryPool=cuda.MemoryPool, MemoryPointer=array.MemoryPointer
     )
     del modules["cupy.cuda"].OutOfMemoryError
-    modules["cupy"].__dict__.update(__version__=now.version, __path__=[])
+    modules["cupy"].__dict__.update(__version__=now.version, __path__=[], RawModule=raw.RawModule)
     modules["cupy.linalg"].__dict__.update(norm=functions.norm, matmul=functions.matmul)
     modules["cupyx"].__dict__.update(empty_pinned=empty_pinned, zeros_pinned=zeros_pinned)
     for name, module in modules.items():

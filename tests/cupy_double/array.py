@@ -1,10 +1,12 @@
 """`cupy.ndarray`: a NumPy array that nobody can reach except through what CuPy offers."""
 
+import weakref
 from collections.abc import Callable
 
 import numpy as np
 
 from . import cuda, state
+from .order import RaceError
 
 UNSIGNED_FILL = 0xA5
 
@@ -14,6 +16,8 @@ class Memory:
 
     def __init__(self, nbytes: int) -> None:
         self.machine = state.now
+        self.written, self.read = None, {}  # by whom: see `order`
+        self.pool = cuda.current_pool()
         self.device_id, self.nbytes = state.now.allocate(nbytes)
 
     def __del__(self) -> None:
@@ -51,6 +55,24 @@ def garbage(shape, dtype, order="C") -> np.ndarray:
     return host
 
 
+def own(host: np.ndarray) -> "ndarray":
+    """A device array on memory of its own."""
+    memory = Memory(host.nbytes)
+    memory.start, memory.stop = host.ctypes.data, host.ctypes.data + host.nbytes
+    state.now.blocks[id(memory)] = memory
+    if memory.pool is not None and cuda.capturing() is not None:
+        memory.pool().kept.append(host)  # captured kernels know it by its address
+    return wrap(host, memory)
+
+
+def memory_at(pointer: int) -> Memory:
+    """The block that an address lies in."""
+    for memory in list(state.now.blocks.values()):
+        if memory.start <= pointer < memory.stop:
+            return memory
+    raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")
+
+
 def wrap(host: np.ndarray, memory: Memory) -> "ndarray":
     array = object.__new__(ndarray)
     array._host, array._memory = host, memory
@@ -61,7 +83,7 @@ def new(shape, dtype, order="C") -> "ndarray":
     host = garbage(shape, dtype, order)
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")
-    return wrap(host, Memory(host.nbytes))
+    return own(host)
 
 
 def upload(values, dtype=None, order="C") -> "ndarray":
@@ -72,8 +94,16 @@ def upload(values, dtype=None, order="C") -> "ndarray":
     cuda.refuse_in_capture("H2D transfers")
     array = new(host.shape, host.dtype, order)
     state.now.counters.host_to_device += 1
+    state.now.order.use(cuda.get_current_stream(), [], [array._memory])
     array._host[...] = host
     return array
+
+
+def is_pinned(host: np.ndarray) -> bool:
+    """Is this page-locked memory, or a part of it?"""
+    while isinstance(host, np.ndarray):
+        host = host.base
+    return isinstance(host.obj if isinstance(host, memoryview) else host, cuda.PinnedMemoryPointer)
 
 
 def operand(value):
@@ -89,6 +119,7 @@ def operand(value):
                 f"The device where the array resides ({value._memory.device_id}) is different from the current "
                 f"device ({here}). Peer access is unavailable between these devices."
             )
+        state.now.thread.reads.append(weakref.ref(value._memory))
         return value._host
     if isinstance(value, (bool, int, float, complex, np.generic)):
         return value
@@ -120,6 +151,8 @@ def launch(compute: Callable[[], np.ndarray], out: "ndarray | None" = None, cast
                 result = np.where(np.abs(result) < np.finfo(np.float32).tiny, result * np.float32(0), result)
         return result
 
+    reads = [memory for kept in machine.thread.reads if (memory := kept())]
+    machine.thread.reads = []
     result = flushed()
     if out is None:
         out = new(result.shape, result.dtype)
@@ -133,15 +166,14 @@ def launch(compute: Callable[[], np.ndarray], out: "ndarray | None" = None, cast
         if not np.can_cast(result.dtype, out.dtype, casting):
             raise TypeError(f"Cannot cast output operand from {result.dtype} to {out.dtype} with casting {casting!r}")
 
+    target = out._host  # of the array itself nothing is kept: a captured kernel does not keep memory
+
     def store(value: np.ndarray) -> None:
         with np.errstate(all="ignore"):
-            np.copyto(out._host, value, casting="unsafe")
+            np.copyto(target, value, casting="unsafe")
 
-    graph = cuda.capturing()
-    if graph is None:
-        store(result)
-    else:
-        graph.append((flushed, store, out._memory))
+    machine.thread.reads = []
+    cuda.run(flushed, store, reads, [out._memory], result)
     return out
 
 
@@ -163,9 +195,12 @@ def download(array: "ndarray", out: np.ndarray | None, order: str, stream, block
     machine.counters.device_to_host += 1
     snapshot = array._host.copy()
     stream = cuda.get_current_stream(array._memory.device_id) if stream is None else stream
+    with cuda.Device(array._memory.device_id):
+        machine.order.use(stream, [array._memory], [])
     stream._pending.append(lambda: np.copyto(out, snapshot))
     if blocking:
-        stream.synchronize()
+        with cuda.Device(array._memory.device_id):
+            stream.synchronize()
     return out
 
 
@@ -277,7 +312,15 @@ class ndarray:
         if not (self._host.flags.c_contiguous or self._host.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         cuda.refuse_in_capture("H2D transfers")
-        state.now.counters.host_to_device += 1
+        stamp = state.now.order.use(stream or cuda.get_current_stream(), [], [self._memory])
+        if stream is not None and is_pinned(arr):
+            state.now.counters.sent_ahead += 1
+            before = state.now.uploads.get(arr.ctypes.data)
+            if before is not None and not state.now.order.host.knows(before):
+                raise RaceError("page-locked memory is used again, and nobody waited for the copy that left it")
+            state.now.uploads[arr.ctypes.data] = stamp
+        else:
+            state.now.counters.host_to_device += 1
         self._host[...] = arr
 
     def item(self):
@@ -382,6 +425,7 @@ class ndarray:
         if advanced:
             cuda.refuse_in_capture("scatters (in the double)")
             state.now.counters.kernels += 1
+            state.now.order.use(cuda.get_current_stream(), [], [self._memory])
             host[index] = source
         else:
             target = self._view(host[index])
@@ -425,7 +469,9 @@ class ndarray:
 
     def copy(self, order="C"):
         made = new(self.shape, self.dtype, self._order(order))
-        host = self._host  # a copy may come from another device
+        host = self._host  # a copy may come from another device, and then waits for both
+        if self._memory.device_id != state.now.device and self._memory.written is not None:
+            state.now.order.now(cuda.get_current_stream())[1].learn(dict([self._memory.written]))
         return launch(lambda: host, made)
 
     __copy__ = copy

@@ -1,11 +1,13 @@
 """`cupy.cuda`: devices, streams, events, graphs, memory. Kernels run at once; only non-blocking downloads are late."""
 
 import time
+import weakref
 from contextlib import contextmanager
 
 import numpy as np
 
 from . import runtime, state
+from .order import Clock
 from .state import OutOfMemoryError
 
 
@@ -102,6 +104,7 @@ class Stream:
         refuse_in_capture("synchronous API calls", self)
         state.now.counters.host_waits += 1
         self._flush()
+        state.now.order.host.learn(state.now.order.now(self)[1])
 
     def _flush(self):
         pending, self._pending = self._pending, []
@@ -114,7 +117,7 @@ class Stream:
         return event
 
     def wait_event(self, event):
-        assert isinstance(event, Event)  # kernels run at once, so there is nothing to wait for
+        state.now.order.now(self)[1].learn(event._clock)
 
     def is_capturing(self):
         return self._captured is not None
@@ -136,13 +139,19 @@ Stream.null = _null
 
 
 class Graph:
-    """The captured kernels; each launch computes them again from, and into, the memory they were captured with."""
+    """The captured kernels; each launch computes them again from, and into, the memory they were captured with.
+
+    That memory must still be there: a graph owns none of it, so it goes with the pool that it was taken from.
+    """
 
     def __init__(self, captured):
-        self._captured = captured
+        self._captured = [(*kernel[:2], *map(list, map(remembered, kernel[2:]))) for kernel in captured]
 
     def launch(self, stream=None):
-        for compute, store, _ in self._captured:
+        stream = get_current_stream() if stream is None else stream
+        for compute, store, reads, writes in self._captured:
+            present = [[alive(memory) for memory in memories] for memories in (reads, writes)]
+            state.now.order.use(stream, *present)
             store(compute())
 
     def upload(self, stream=None):
@@ -154,19 +163,23 @@ class Event:
         state.now.check_driver()
         self._time = None
         self._waiting = ()
+        self._clock = Clock()
 
     def record(self, stream=None):
         stream = get_current_stream() if stream is None else stream
         self._time, self._waiting = time.perf_counter(), (stream,)
+        self._clock = Clock(state.now.order.now(stream)[1])
 
     @property
     def done(self):
-        return all(stream.done for stream in self._waiting)
+        """Only what the host has waited for is: a real event may be done earlier, and nobody can rely on it."""
+        return all(map(state.now.order.host.knows, self._clock.items()))
 
     def synchronize(self):
-        state.now.counters.host_waits += 1
+        state.now.counters.host_waits += not self.done  # to wait for what is known to be done is none
         for stream in self._waiting:
             stream._flush()
+        state.now.order.host.learn(self._clock)
 
 
 def _streams(device):
@@ -181,6 +194,29 @@ def get_current_stream(device_id=-1):
 def capturing():
     """What the current stream has captured so far, or None."""
     return get_current_stream()._captured
+
+
+def run(compute, store, reads, writes, result=None):
+    """A kernel on the current stream: at once, or whenever the graph that is being captured is launched."""
+    stream = get_current_stream()
+    if stream._captured is not None:
+        stream._captured.append((compute, store, reads, writes))
+    else:
+        state.now.order.use(stream, reads, writes)
+        store(compute() if result is None else result)
+
+
+def remembered(memories):
+    """Weakly, with the pool they are from."""
+    return [(weakref.ref(memory), memory.pool) for memory in memories]
+
+
+def alive(kept):
+    """Memory that a captured kernel uses: whoever holds it, or else its pool, must have kept it."""
+    memory, pool = kept[0](), kept[1]() if kept[1] else None
+    if memory is None and pool is None:
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: the graph uses memory that was given back")
+    return memory or pool.block
 
 
 def refuse_in_capture(what, stream=None):
@@ -200,9 +236,16 @@ def is_available():
     return bool(state.now.driver and state.now.devices)
 
 
+class Block:
+    """The part of a pool that no array holds at the moment."""
+
+    def __init__(self):
+        self.written, self.read = None, {}
+
+
 class MemoryPool:
     def __init__(self, allocator=None):
-        pass
+        self.block, self.kept = Block(), []
 
     def used_bytes(self):
         return state.now.used[state.now.device]
@@ -229,7 +272,17 @@ class PinnedMemoryPool(MemoryPool):
 
 @contextmanager
 def using_allocator(allocator=None):
-    yield
+    """Of this thread; what is taken from a pool of one's own is known to be from it."""
+    state.now.thread.pools.append(getattr(allocator, "__self__", None))
+    try:
+        yield
+    finally:
+        state.now.thread.pools.pop()
+
+
+def current_pool():
+    pools = state.now.thread.pools
+    return weakref.ref(pools[-1]) if pools and pools[-1] is not None else None
 
 
 class PinnedMemoryPointer(bytearray):

@@ -402,7 +402,8 @@ def matmul(*args, axes=None, axis=None, keepdims=False, casting="same_kind", dty
         if not target.flags.c_contiguous or target.dtype != np.result_type(one, other) or aliased:
             machine.counters.gemm_temporaries += 1
             new(target.shape, np.result_type(one, other))
-        expected = np.matmul(one, other).shape
+        with np.errstate(all="ignore"):
+            expected = np.matmul(one, other).shape
         if target.shape != expected:
             raise ValueError(f"Output operand 0 has invalid shape {target.shape} expected {expected}")
     error = 1 if "wrong" in machine.faults else 0

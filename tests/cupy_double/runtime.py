@@ -39,6 +39,8 @@ def deviceSynchronize():
     streams = state.now.thread.streams.get(getDevice(), [])
     for stream in (*streams, cuda.Stream.null):
         stream._flush()
+    for clock in state.now.order.streams.values():
+        state.now.order.host.learn(clock)
 
 
 def getDeviceProperties(device):

@@ -1,9 +1,12 @@
 """The machine that the double pretends to run on: its devices, their memory, what is broken, and what was counted."""
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+
+from .order import Order
 
 FAULTS = {
     "nvrtc": 'Failure finding "libnvrtc.so.13": No such file: libnvrtc.so.13',
@@ -46,6 +49,7 @@ class Counters:
     allocations: int = 0
     host_waits: int = 0
     host_to_device: int = 0
+    sent_ahead: int = 0  # from page-locked memory on a stream: the host does not wait, and the copy overlaps
     device_to_host: int = 0
     kernels: int = 0
     gemms: int = 0
@@ -63,6 +67,8 @@ class Thread(threading.local):
         self.device = 0
         self.devices: list[int] = []
         self.streams: dict[int, list[object]] = {}
+        self.reads: list[object] = []  # operands of the kernel that is about to be launched
+        self.pools: list[object] = []
 
 
 class State:
@@ -88,7 +94,11 @@ class State:
         self.faults = set(faults)
         self.counters = Counters()
         self.used = dict.fromkeys(range(devices), 0)
+        self.peak = dict(self.used)
         self.thread = Thread()
+        self.order = Order(self)
+        self.blocks: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()  # memory by its address
+        self.uploads: dict[int, tuple[object, int]] = {}  # from page-locked memory, by its address
 
     @contextmanager
     def counting(self) -> Iterator[Counters]:
@@ -117,6 +127,7 @@ class State:
         if self.used[device] + size > self.memory:
             raise OutOfMemoryError(size, self.used[device])
         self.used[device] += size
+        self.peak[device] = max(self.peak[device], self.used[device])
         self.counters.allocations += size > 0
         return device, size
 

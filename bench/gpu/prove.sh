@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can prove, in eight minutes: bench/gpu/prove.sh [--quick] [--mnist FILE.npz] [--out FOLDER]
+# Needs this checkout and a python3 with CuPy and pytest; nothing is installed. PYTHON names another interpreter.
+set -u
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+exec "${PYTHON:-python3}" "$root/bench/gpu/prove.py" "$@"

@@ -1,0 +1,270 @@
+"""The GPU: the operations as kernels of CUDA source, launched by CuPy on the current stream of the current device.
+
+Elementwise definitions write the body of their kernels (`kernels.expressions`); reductions are written by hand in the
+.cu files. A launch allocates nothing after the first one of its kind, waits for nothing, and reads from device memory
+what changes from step to step, so that a stream may be captured around it. Arrays are C-contiguous; only targets `Y`
+may lie in any order.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from deepxp.kernels import cuda
+from deepxp.kernels.cublas import product
+from deepxp.kernels.graph import record as record
+from deepxp.ops import activations, batches, regularization
+from deepxp.ops import losses as losses_of
+from deepxp.ops.activations import Activation
+from deepxp.ops.typing import Array, Namespace
+from deepxp.ops.updates import Rule
+
+THREADS = 256  # of a block
+MOST_BLOCKS = 4096  # of a loop over a vector; more only means that a thread goes round it more than once
+MOST_ROWS = 65535  # of blocks in a grid
+PARTIAL_SUMS = 8192  # room for what blocks leave for the next kernel
+SUMMANDS = 512  # blocks that share a vector in a sum; a fixed number, so that every device adds in the same order
+LONG_ROW = 8192  # numbers that a block may well add up alone
+
+
+@cache
+def _module(xp: Namespace, device: int, source: str) -> Any:
+    return xp.RawModule(code=source)
+
+
+@cache
+def _kernel(xp: Namespace, device: int, source: str, name: str) -> Any:
+    return _module(xp, device, source).get_function(name)
+
+
+def _run(xp: Namespace, source: str, name: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
+    """Launch; whole numbers become the kernels' Index, the others are what they are."""
+    given = tuple(np.uint64(x) if type(x) is int else x for x in arguments)
+    _kernel(xp, xp.cuda.get_device_id(), source, name)(grid, block, given)
+
+
+def _along(size: int, dtype: Any) -> tuple[int, ...]:
+    """The grid of a loop over a vector, 16 bytes a thread and turn."""
+    return (min(MOST_BLOCKS, max(1, -(-size * dtype.itemsize // (16 * THREADS)))),)
+
+
+@cache
+def _partial_sums(xp: Namespace, device: int, stream: int) -> Array:
+    """Where the blocks of a kernel leave sums for the next one; a place for each stream, where they are in order."""
+    return xp.empty(PARTIAL_SUMS, dtype="float64")
+
+
+def _scratch(xp: Namespace) -> Array:
+    return _partial_sums(xp, xp.cuda.get_device_id(), xp.cuda.get_current_stream().ptr)
+
+
+# dense layers
+
+
+def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> None:
+    """The product into Z, then bias and activation in one pass over it."""
+    product(xp, W, A_prev, Z)
+    add_and_activate(xp, b, g, Z, A)
+
+
+def add_and_activate(xp: Namespace, b: Array, g: Activation, Z: Array, A: Array) -> None:
+    """Z = Z + b,  A = g(Z)"""
+    between = g if g.elementwise else activations.ACTIVATIONS["identity"]
+    source = cuda.activation(between.forward, between.backward, Z.dtype.name)
+    _run(xp, source, "bias_activation", _along(Z.size, Z.dtype), (THREADS,), *Z.shape, Z, b, A if g.elementwise else Z)
+    if g.forward is activations.softmax:
+        _softmax(xp, Z, A)
+    elif not g.elementwise:
+        A[...] = g.forward(xp, Z)
+
+
+def activation_backward(xp: Namespace, g: Activation, dA: Array, kept: Array, dZ: Array, db: Array) -> None:
+    """g' and the sums of the rows in one pass over dA and what was kept."""
+    if not g.elementwise:
+        dZ[...] = g.backward(xp, dA, kept)
+        g, dA = activations.ACTIVATIONS["identity"], dZ
+    n, m = dZ.shape
+    source = cuda.activation(g.forward, g.backward, dZ.dtype.name)
+    width = 32 if m <= 1024 else THREADS
+    block = (width, THREADS // width)
+    height = min(MOST_ROWS, -(-n // block[1]))
+    parts = max(1, min(SUMMANDS // n, m // LONG_ROW))
+    if parts == 1:
+        _run(xp, source, "activation_backward", (1, height), block, n, m, dA, kept, dZ, db)
+        return
+    sums = _scratch(xp)
+    _run(xp, source, "activation_backward_parts", (parts, height), block, n, m, dA, kept, dZ, sums)
+    _reduce(xp, "mean_of_parts", dZ.dtype, (-(-n // THREADS),), n, m, parts, sums, db)
+
+
+def weight_gradient(xp: Namespace, dZ: Array, A_prev: Array, dW: Array) -> None:
+    """The product straight into the view of the flat gradient, 1/m in it."""
+    product(xp, dZ, A_prev.T, dW, 1.0 / dZ.shape[1])
+
+
+def input_gradient(xp: Namespace, W: Array, dZ: Array, dA_prev: Array) -> None:
+    """The product straight into its place."""
+    product(xp, W.T, dZ, dA_prev)
+
+
+# columns: softmax and the losses
+
+
+def _columns(C: int, m: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(grid, block) for kernels that go down the columns of (C, m): up to 32 columns a block, 1024 threads."""
+    width = min(32, 1 << (m - 1).bit_length())
+    height = min(1024 // width, max(8, 1 << (C // 8).bit_length()))
+    return (-(-m // width),), (width, height)
+
+
+def _down(xp: Namespace, name: str, Z: Array, *arguments: Any, parts: int = 1) -> None:
+    source, (grid, block), sums = cuda.plain("softmax", Z.dtype.name), _columns(*Z.shape), _scratch(xp)
+    if parts > 1:
+        _run(xp, source, "softmax_parts", (*grid, parts), block, *Z.shape, Z, sums)
+    _run(xp, source, name, (*grid, parts), block, *Z.shape, Z, sums, *arguments)
+
+
+def _parts(C: int, m: int) -> int:
+    """How many blocks share a column: several where it is long and there are few."""
+    return max(1, min(32, C // 1024, PARTIAL_SUMS // (2 * m)))
+
+
+def _softmax(xp: Namespace, Z: Array, A: Array) -> None:
+    _down(xp, "softmax", Z, A, parts=_parts(*Z.shape))
+
+
+def softmax(xp: Namespace, Z: Array) -> Array:
+    """Reads Z twice, writes the result."""
+    A = xp.empty(Z.shape, dtype=Z.dtype)
+    _softmax(xp, Z, A)
+    return A
+
+
+def softmax_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """The losses and dZ in one kernel, without an array of probabilities."""
+    _down(xp, "softmax_targets", Z, *_strided(Y), losses, dZ)
+
+
+def softmax_cross_entropy_labels(xp: Namespace, Z: Array, y: Array, classes: Array, losses: Array, dZ: Array) -> None:
+    """As above; the classes are not read. Labels are int32."""
+    _down(xp, "softmax_labels", Z, y, losses, dZ, parts=_parts(*Z.shape))
+
+
+def _strided(X: Array) -> tuple[Any, ...]:
+    return X, *(stride // X.itemsize for stride in X.strides)
+
+
+def _broadcast(xp: Namespace, op: Callable[..., Any], matrices: dict[str, Array], vectors: dict[str, Array]) -> None:
+    """A definition on matrices (n, m) and vectors (m,), in one pass over the matrices."""
+    X, given = next(iter(matrices.values())), matrices | vectors
+    source = cuda.columns(op, tuple(matrices), tuple(vectors), X.dtype.name)
+    order = op.__code__.co_varnames[1 : op.__code__.co_argcount]
+    arguments = [x for name in order for x in (_strided(given[name]) if name in matrices else (given[name],))]
+    _run(xp, source, "columns", *_columns(*X.shape), *X.shape, *arguments)
+
+
+def sigmoid_cross_entropy(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """Loss and A - Y in one pass."""
+    _broadcast(xp, losses_of.sigmoid_cross_entropy, {"Z": Z, "Y": Y, "dZ": dZ}, {"losses": losses})
+
+
+def squared_error(xp: Namespace, Z: Array, Y: Array, losses: Array, dZ: Array) -> None:
+    """Loss and A - Y in one pass."""
+    _broadcast(xp, losses_of.squared_error, {"Z": Z, "Y": Y, "dZ": dZ}, {"losses": losses})
+
+
+def weigh(xp: Namespace, w: Array, losses: Array, dZ: Array) -> None:
+    """In place."""
+    _broadcast(xp, losses_of.weigh, {"dZ": dZ}, {"w": w, "losses": losses})
+
+
+def scale(xp: Namespace, X: Array, shift: Array, factor: Array) -> None:
+    """In place."""
+    _broadcast(xp, batches.scale, {"X": X}, {"shift": shift, "factor": factor})
+
+
+def cost(xp: Namespace, losses: Array, J: Array) -> None:
+    """The mean in one block, summed in float64."""
+    _run(xp, cuda.plain("reductions", J.dtype.name), "mean", (1,), (1024,), losses.size, losses, J)
+
+
+# vectors: updates, penalty, clipping, dropout
+
+
+def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float]) -> None:
+    """The rule in one pass over theta, its gradient and its state.
+
+    `rates` on the device, in theta's precision, are read there whenever the kernel runs; numbers go with the launch.
+    """
+    live, real = isinstance(rates, xp.ndarray), theta.dtype.type
+    numbers = (rates,) if live else tuple(map(real, rates))
+    source = cuda.update(rule, len(state), len(rates), theta.dtype.name, live=live)
+    _run(xp, source, "elementwise", _along(theta.size, theta.dtype), (THREADS,), theta.size, theta, g, *state, *numbers)
+
+
+def l2_gradient(xp: Namespace, w: Array, g: Array, strength: float) -> None:
+    """In place."""
+    source = cuda.written(regularization.l2_gradient, (("w", "T"), ("g", "T")), ("strength",), g.dtype.name)
+    _run(xp, source, "elementwise", _along(g.size, g.dtype), (THREADS,), g.size, w, g, g.dtype.type(strength))
+
+
+def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None:
+    """In place, or into out."""
+    arrays = (("A", "T"), ("bits", "unsigned short"), ("out", "T"))
+    source = cuda.written(regularization.dropout, arrays, ("keep",), A.dtype.name)
+    grid = _along(A.size, A.dtype)
+    _run(xp, source, "elementwise", grid, (THREADS,), A.size, A, bits, out, A.dtype.type(keep))
+
+
+def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Array) -> None:
+    """A thread computes 16 numbers; key and counter are read on the device at every run."""
+    grid = (min(MOST_BLOCKS, -(-out.size // (16 * THREADS))),)
+    _run(xp, cuda.plain("random", "float32"), "dropout_bits", grid, (THREADS,), out.size, key, counter, layer, out)
+
+
+def _reduce(xp: Namespace, name: str, dtype: Any, grid: tuple[int, ...], *arguments: Any) -> None:
+    _run(xp, cuda.plain("reductions", dtype.name), name, grid, (THREADS,), *arguments)
+
+
+def _squares(xp: Namespace, x: Array) -> tuple[int, Array]:
+    """(count, sums): a sum of squares in that many parts."""
+    count, sums = min(SUMMANDS, *_along(x.size, x.dtype)), _scratch(xp)
+    _reduce(xp, "squares", x.dtype, (count,), x.size, x, sums)
+    return count, sums
+
+
+def l2_penalty(xp: Namespace, w: Array, strength: float, J: Array) -> None:
+    """The squares are summed in float64, in an order that is always the same."""
+    _reduce(xp, "penalty", w.dtype, (1,), *_squares(xp, w), w.dtype.type(strength), J)
+
+
+def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:
+    """The norm, as above; g is written only where it is too long."""
+    parts = _squares(xp, g)
+    _reduce(xp, "clip", g.dtype, _along(g.size, g.dtype), g.size, g, *parts, g.dtype.type(limit))
+
+
+def all_finite(xp: Namespace, x: Array, flag: Array) -> None:
+    """Nobody waits; the flag is written only where it falls."""
+    _reduce(xp, "all_finite", x.dtype, _along(x.size, x.dtype), x.size, x, flag)
+
+
+def remember(xp: Namespace, x: Array, old: Array) -> None:
+    """A copy on the stream of the step."""
+    _reduce(xp, "remember", x.dtype, _along(x.size, x.dtype), x.size, x, old)
+
+
+def restore(xp: Namespace, flag: Array, old: Array, x: Array) -> None:
+    """Where the flag stands, its threads go home at once."""
+    _reduce(xp, "restore", x.dtype, _along(x.size, x.dtype), x.size, flag, old, x)
+
+
+# 16 bits, for `kernels.precision`
+
+
+def to_bfloat16(xp: Namespace, x: Array, bits: Array) -> None:
+    """bits (uint16) = x (float32) rounded to bfloat16, in the order of memory"""
+    source = cuda.plain("rounding", "float32")
+    _run(xp, source, "to_bfloat16", _along(x.size, x.dtype), (THREADS,), x.size, x, bits)

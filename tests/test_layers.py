@@ -37,7 +37,7 @@ ROOMS = {
     ],
     3: ["initialize", "network", "optimizers", "recursions"],
     4: ["agreement", "checkpoints", "gradcheck", "evaluation", "footprint", "health", "history"],
-    5: ["training", "step", "functions"],
+    5: ["training", "step", "functions", "explain"],
     6: ["benchmark", "cli", "estimators"],
     7: ["__init__", "__main__"],
 }
@@ -71,13 +71,15 @@ AROUND = {
     "data",
     "devices",
     "estimators",
+    "explain",
     "memory",
     "safetensors",
     "toml",
 }
 MOST_CODE_LINES = 2500
 MOST_CODE_LINES_OF_KERNELS = 2200  # of which 650 write, launch, multiply, record and send for a GPU
-MOST_CODE_LINES_AROUND = 5600  # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650
+# the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950
+MOST_CODE_LINES_AROUND = 6600
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

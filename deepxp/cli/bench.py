@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from deepxp.cli.options import POSITIVE, SIZES, Kind
+from deepxp.cli.options import POSITIVE, SIZES, read_flag
 from deepxp.cli.report import Report, as_json, write_whole
 from deepxp.errors import ConfigError
 from deepxp.hyperparameters import DTYPES
@@ -52,11 +52,11 @@ def run(arguments: Namespace, clock: Callable[[], float] = time.perf_counter) ->
         if file not in (None, "-") and not Path(file).absolute().parent.is_dir():
             raise ConfigError(f"{file}: there is no folder {Path(file).absolute().parent}; make it first")
     settings = plan(
-        m=_read("m", SIZES, arguments.m),
-        n=_read("n", SIZES, arguments.n),
+        m=read_flag("m", SIZES, arguments.m),
+        n=read_flag("n", SIZES, arguments.n),
         dtype=arguments.dtype,
         quick=arguments.quick,
-        limit=_read("limit", POSITIVE, arguments.limit),
+        limit=read_flag("limit", POSITIVE, arguments.limit),
         asked=tuple(arguments.device.split(",")) if arguments.device else None,
     )
     with Progress(sys.stderr, clock) as progress:
@@ -73,18 +73,6 @@ def run(arguments: Namespace, clock: Callable[[], float] = time.perf_counter) ->
     if arguments.html:
         write_whole(Path(arguments.html), report.html(results))
     return 0
-
-
-def _read(name: str, kind: Kind, text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        value = kind.read(text)
-    except ValueError:
-        value = ()
-    if value == ():
-        raise ConfigError(f"--{name} must be {kind.allowed.removesuffix(', or none')}, got {text!r}")
-    return value
 
 
 class Progress:

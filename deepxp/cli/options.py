@@ -9,6 +9,7 @@ from typing import Any
 from deepxp.backend import FULL, PRECISIONS
 from deepxp.checkpoints.saver import Interval
 from deepxp.data.scaling import KINDS
+from deepxp.errors import ConfigError
 from deepxp.hyperparameters import DTYPES
 from deepxp.ops.activations import ACTIVATIONS
 from deepxp.ops.losses import LOSSES
@@ -80,7 +81,21 @@ def _interval(value: Any) -> str:
     return str(value)
 
 
+def read_flag(name: str, kind: Kind, text: str | None) -> Any:
+    """The value of a flag that is no row of the table; None where it was not given. Raises ConfigError."""
+    if text is None:
+        return None
+    try:
+        value = kind.read(text)
+    except ValueError:
+        value = ()
+    if value == ():
+        raise ConfigError(f"--{name} must be {kind.allowed.removesuffix(', or none')}, got {text!r}")
+    return value
+
+
 FRACTION = _number("a fraction, at least 0 and below 1", lambda x: 0 <= x < 1)
+WHOLE = _whole(1)
 POSITIVE = _number("a positive number", lambda x: 0 < x < math.inf)
 NOT_NEGATIVE = _number("a number, 0 or more", lambda x: 0 <= x < math.inf)
 TEXT = Kind("text", _text)

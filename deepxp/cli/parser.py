@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from deepxp.cli import bench
+from deepxp.cli import bench, explain
 from deepxp.cli.config import nearest
 from deepxp.cli.options import CHECKED, ROWS
 from deepxp.errors import ConfigError
@@ -153,6 +153,11 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     check.add_argument("model", metavar="MODEL", nargs="?", help=MODEL)
     check.add_argument("--data", metavar="FILE", dest=f"{FLAG}data", default=argparse.SUPPRESS, help="samples to use")
     _rows(check, [name for name in ROWS if name in CHECKED])
+
+    help = "one step of training, equation by equation, with its values"
+    explained = command("explain", "explain", "", help, explain.DESCRIPTION, explain.EXAMPLES)
+    explain.add_arguments(explained)
+    _rows(explained, explain.ROWS)
 
     help = "how fast is this machine, and from which batch size on is a GPU faster?"
     bench.add_arguments(command("bench", "bench", "", help, bench.DESCRIPTION, bench.EXAMPLES))

@@ -455,11 +455,11 @@ class RawModule(_Later):
     pass
 
 
-_pool, _pinned_pool = cuda.MemoryPool(), cuda.PinnedMemoryPool()
+_pinned_pool = cuda.PinnedMemoryPool()
 
 
 def get_default_memory_pool():
-    return _pool
+    return cuda.default_pool
 
 
 def get_default_pinned_memory_pool():

@@ -146,6 +146,18 @@ def test_a_contender_that_computes_something_else_is_found():
     assert found["wrong"] == "does not compute the same: losses 2, 1.51, not 2, 1.5"
 
 
+def test_the_file_of_the_largest_net_stays_small(tmp_path):
+    from nets import GPU_NETS, Net, write_task
+
+    sizes = {net.name: 4 * net.batches * net.sizes[0] * net.m for net in GPU_NETS}
+    assert max(sizes.values()) < 300e6
+    assert {net.batches for net in GPU_NETS} == {2, 8}
+    write_task(Net((6, 5), 7), path := tmp_path / "task.npz")
+    with np.load(path) as file:
+        assert file["X"].shape == (8, 7, 6) and file["y"].shape == (8, 7)
+        assert (file["X"][0] == file["X"][4]).all()
+
+
 def test_a_loss_is_read_before_the_next_call_writes_to_the_same_memory():
     from contenders import Case
 

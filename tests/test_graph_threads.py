@@ -61,7 +61,11 @@ def test_another_thread_launches_a_graph_in_order_with_what_its_own_stream_does(
         first = float(step(X, y))
         return first, net.theta.get()
 
-    ((J, theta),) = in_a_thread(other)
+    gpu = dx.backend("gpu")
+    with gpu.active():  # this thread's stream is busy with a product, and not yet joined with any other
+        one, product = gpu.xp.ones((2, 2), "float32"), gpu.xp.empty((2, 2), "float32")
+        cublas.product(gpu.xp, one, one, product)
+        ((J, theta),) = in_a_thread(other)
     assert np.isfinite(J)
     assert np.isfinite(float(step(X, y)))
     assert np.any(net.theta.get() != theta)

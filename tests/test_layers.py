@@ -65,7 +65,7 @@ OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
 # fast, and what stands around it, are rooms that a reader enters only for their own sake.
 AROUND = {"benchmark", "bounded", "checkpoints", "cli", "data", "devices", "memory", "safetensors", "toml"}
 MOST_CODE_LINES = 2500
-MOST_CODE_LINES_OF_KERNELS = 2050  # of which 650 write, launch, multiply, record and send for a GPU
+MOST_CODE_LINES_OF_KERNELS = 2090  # of which 690 write, launch, multiply, record and send for a GPU, in any thread
 MOST_CODE_LINES_AROUND = 4950  # of which the bounds on what strangers hand in are 200
 MOST_LINES_IN_A_FILE = 350  # everything counted
 

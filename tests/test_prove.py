@@ -301,13 +301,16 @@ def test_a_proof_becomes_text(prove, monkeypatch, tmp_path, capsys):
     def parts(folder):
         row = {"what": "step 1-2-3 @ 4", "against": "PyTorch eager", "must": None, "aim": 0.25, "measured": 0.5,
                "low": 0.4, "high": 0.6, "unit": "ratio", "at_least": False, "verdict": "aim missed"}  # fmt: skip
-        result = {"schema": 1, "kind": "peers", "device": "gpu", "quick": True, "table": [row], "skipped": [],
+        left = {"where": "1-2-3 @ 4", "contender": "torch.compile", "reason": "no answer within 60 s"}
+        result = {"schema": 1, "kind": "peers", "device": "gpu", "quick": True, "table": [row], "skipped": [left],
                   "machine": prove.machine.describe(1) | GPU}  # fmt: skip
         prove.results.write(folder / "peers-small.json", result)
         return [part(prove, "tests", "print('7 passed, 0 failed, 0 skipped')")]
 
-    status, printed, proof, _ = ran(prove, monkeypatch, tmp_path, capsys, parts)
+    status, printed, proof, log = ran(prove, monkeypatch, tmp_path, capsys, parts)
     assert status == 0
+    for text in (printed, log):
+        assert "NOT MEASURED: torch.compile in 1-2-3 @ 4: no answer within 60 s" in text
     for text in (printed, performance.gpu_page(proof), performance.gpu_summary(proof)):
         assert "step 1-2-3 @ 4" in text and "aim missed" in text
         assert "NVIDIA Pretended" in text and "7 passed" in text

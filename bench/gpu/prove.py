@@ -293,8 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     outcome = run(part, log, budget - (time.monotonic() - started), folder)
                 outcomes.append(outcome)
                 print(f"  {outcome.name}: {outcome.status}, {outcome.seconds:.0f} s, {outcome.told}", flush=True)
-            rows = [row for path in sorted(folder.glob("peers-*.json")) for row in results.read(path)["table"]]
-            last = told_table(outcomes, rows, reason)
+            found_by = [results.read(path) for path in sorted(folder.glob("peers-*.json"))]
+            rows, left = ([x for one in found_by for x in one[key]] for key in ("table", "skipped"))
+            last = told_table(outcomes, rows, left, reason)
             log.write(f"\n{last}\n")
         where = given.out or (RESULTS if reason is None else None)
         if where is not None:
@@ -304,10 +305,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if reason is None and "passed" in became and became <= {"passed", "skipped"} else 1
 
 
-def told_table(outcomes: Sequence[Outcome], rows: Sequence[dict], reason: str | None) -> str:
-    """Every part with what became of it; above it what was aimed at, where something was measured."""
+def told_table(outcomes: Sequence[Outcome], rows: Sequence[dict], left: Sequence[dict], reason: str | None) -> str:
+    """Every part with what became of it; above it what was aimed at, where something was measured, and by whom not."""
     lines = [[o.name, o.status, f"{o.seconds:.0f} s", o.told] for o in outcomes]
     said = [verdicts(rows)] if rows else []
+    said += [f"NOT MEASURED: {one['contender']} in {one['where']}: {one['reason']}" for one in left]
     said.append(table(["part", "result", "took", "what it says"], lines))
     if reason is not None:
         said.append(f"Nothing was proved: {reason}")

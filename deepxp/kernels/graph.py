@@ -55,8 +55,10 @@ class Recorded:
         self._backend, self._step, self._X = backend, step, X
         self._cuda = backend.xp.cuda
         self._pool = self._cuda.MemoryPool()  # goes with the graph, whose kernels write into its memory
-        self._runs, self._stream, self._lease = 0, None, None
+        self._runs = 0
         self.graph: Any = None
+        self._stream: Any = None
+        self._lease: cublas.Lease | None = None
 
     def __del__(self) -> None:
         if hasattr(self, "graph") and not sys.is_finalizing():

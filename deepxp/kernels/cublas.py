@@ -110,7 +110,8 @@ class _Handle:
     """A cuBLAS handle of one device with its workspace, on one stream at a time, which it keeps alive."""
 
     def __init__(self, xp: Namespace) -> None:
-        self.library, self._stream = library(xp), None
+        self.library = library(xp)
+        self._stream: Any = None
         self.workspace = streams.lasting(xp, WORKSPACE, "uint8")
         made = ctypes.c_void_p()
         _check(self.library.cublasCreate_v2(ctypes.addressof(made)), "cublasCreate")

@@ -40,6 +40,14 @@ def pytest_generate_tests(metafunc):
         metafunc.definition.add_marker(pytest.mark.benchmark(**LONG[quick]))
 
 
+def pytest_collection_modifyitems(config, items):
+    """What runs on no engine, such as PyTorch's step, is the CPU's: on a GPU it would only take time."""
+    if config.getoption("device") == "gpu":
+        without = [item for item in items if "engine_name" not in item.fixturenames]
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in without]
+
+
 ENGINES = engines()
 
 

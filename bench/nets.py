@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-BATCHES = 8
+BATCHES, FEW_BATCHES = 8, 2
+LARGE = (
+    64 << 20
+)  # bytes of a batch of which FEW are enough: no cache holds one, and the file is read by every contender
 LR = 1e-3
 # scikit-learn and thinc fold the bias corrections of Adam into the learning rate, which leaves eps smaller than in
 # Kingma & Ba's algorithm 1 by sqrt(1 - beta2^t); this is theirs for t = 1, and near it for the steps that are compared
@@ -30,6 +33,10 @@ class Net:
         """The widest nets take smaller steps: at 1e-3 their loss rises at once, and rounding errors with it, until
         contenders that compute the same thing no longer agree."""
         return LR if max(self.sizes) <= 1024 else LR / 10
+
+    @property
+    def batches(self) -> int:
+        return BATCHES if 4 * self.sizes[0] * self.m <= LARGE else FEW_BATCHES
 
     @property
     def parameters(self) -> int:
@@ -60,11 +67,11 @@ def write_task(net: Net, path: Path, seed: int = 0) -> None:
     some contenders would meet subnormal numbers, which are slow, and others would not.
     """
     rng = np.random.default_rng(seed)
-    half = rng.standard_normal((BATCHES // 2, net.m, net.sizes[0]), dtype=np.float32)
+    half = rng.standard_normal((net.batches // 2, net.m, net.sizes[0]), dtype=np.float32)
     arrays = {
         "lr": np.array(net.lr),
         "X": np.concatenate([half, half]),
-        "y": rng.integers(0, net.sizes[-1], (BATCHES, net.m)),
+        "y": rng.integers(0, net.sizes[-1], (net.batches, net.m)),
     }
     for l, (n_prev, n) in enumerate(pairwise(net.sizes), start=1):
         arrays[f"W{l}"] = rng.standard_normal((n, n_prev), dtype=np.float32) * np.float32((2 / n_prev) ** 0.5)

@@ -6,6 +6,7 @@ Contenders that are not installed, fail, hang or compute something else are left
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -111,4 +112,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # contenders are ended on the way out
     sys.exit(main())

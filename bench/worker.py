@@ -8,14 +8,24 @@
 Whatever a library prints goes to the standard error stream.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 import traceback
 
 from contenders import CONTENDERS
 from harness import machine
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def end_with_parent():
+    """Where Linux can do it, be killed when the process that asks ends without a word, even while stopped."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def serve(cases, request):
@@ -30,6 +40,7 @@ def serve(cases, request):
 
 
 def main(name):
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     cases = {}

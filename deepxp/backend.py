@@ -142,7 +142,7 @@ class CupyBackend(Backend):
         with self.active():
             if is_array(x) and device_name(x) != "cpu":
                 out[...] = self.asarray(x)
-            else:  # without a stream the host would wait for the copy
+            else:  # in the order of the stream; what is not page-locked has been read when `set` returns
                 host = np.ascontiguousarray(host_array(x), dtype=out.dtype)
                 out.set(host, stream=self.xp.cuda.get_current_stream())
 

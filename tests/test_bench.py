@@ -146,6 +146,44 @@ def test_a_contender_that_computes_something_else_is_found():
     assert found["wrong"] == "does not compute the same: losses 2, 1.51, not 2, 1.5"
 
 
+def test_the_file_of_the_largest_net_stays_small(tmp_path):
+    from nets import GPU_NETS, Net, write_task
+
+    sizes = {net.name: 4 * net.batches * net.sizes[0] * net.m for net in GPU_NETS}
+    assert max(sizes.values()) < 300e6
+    assert {net.batches for net in GPU_NETS} == {2, 8}
+    write_task(Net((6, 5), 7), path := tmp_path / "task.npz")
+    with np.load(path) as file:
+        assert file["X"].shape == (8, 7, 6) and file["y"].shape == (8, 7)
+        assert (file["X"][0] == file["X"][4]).all()
+
+
+def test_a_loss_is_read_before_the_next_call_writes_to_the_same_memory():
+    from contenders import Case
+
+    J = np.zeros(())
+
+    def call():
+        J[...] += 1.0
+        return J
+
+    assert Case(call).values(3) == [1.0, 2.0, 3.0]
+
+
+def test_what_reads_numpy_batches_on_a_gpu_starts_from_numpy(monkeypatch, tmp_path):
+    from contenders import CONTENDERS
+    from cupy_double import install
+    from nets import Net, write_task
+
+    install(monkeypatch)
+    path = tmp_path / "task.npz"
+    write_task(Net((6, 5, 4), 7), path)
+    cases = CONTENDERS["deepxp (GPU)"]("step", 1, {"data": str(path), "device": "gpu"})
+    for case, from_numpy in (("read", True), ("step", False)):
+        assert all(type(x) is np.ndarray for x in next(cases[case].batches)) == from_numpy
+        assert np.isfinite(cases[case].values(3)).all()
+
+
 def test_deepxp_agrees_with_a_step_written_out_in_float64(tmp_path):
     from contenders import CONTENDERS
     from harness.agreement import disagreement

@@ -167,6 +167,34 @@ def test_every_device_and_every_thread_has_its_own_handle(monkeypatch):
     assert machine.cublas.calls.count("cublasCreate_v2") == 3
 
 
+def test_the_handle_of_a_thread_that_ended_is_bound_again_and_never_destroyed(monkeypatch):
+    """To destroy one waits for the device, which ends the capture of another thread, and must be done on its device."""
+    machine = install(monkeypatch, devices=2)
+    cp = importlib.import_module("cupy")
+    streams = []
+
+    def multiply():
+        with cp.cuda.Device(1), cp.cuda.Stream(non_blocking=True) as stream:
+            one, out = cp.ones((2, 2)), cp.empty((2, 2))
+            cublas.product(cp, one, one, out)
+            streams.append(stream)
+
+    for _ in range(3):
+        thread = threading.Thread(target=multiply)
+        thread.start()
+        thread.join(30)
+        assert cp.cuda.runtime.getDevice() == 0
+    (handle,) = machine.cublas.handles.values()
+    assert handle.stream == streams[-1].ptr and len({stream.ptr for stream in streams}) == 3
+    assert machine.cublas.calls == [
+        "cublasCreate_v2",
+        *["cublasSetStream_v2", "cublasSetWorkspace_v2", "cublasGemmEx"] * 3,
+    ]
+    with cp.cuda.Device(0):
+        cublas.product(cp, cp.ones((2, 2)), cp.ones((2, 2)), cp.empty((2, 2)))
+    assert len(machine.cublas.handles) == 2  # that of device 1 is of no use here
+
+
 def test_a_product_is_captured_with_the_rest(machine, cp):
     with cp.cuda.Stream(non_blocking=True) as stream:
         A, B, out = cp.ones((2, 3), np.float32), cp.ones((3, 2), np.float32), cp.zeros((2, 2), np.float32)

@@ -173,8 +173,8 @@ def test_matmul(cp):
     assert_array_equal(square.get(), (A @ A.T) @ (A @ A.T))
     with pytest.raises(ValueError, match=r"."):
         a @ a
-    with pytest.raises(ValueError, match="invalid shape"):
-        cp.matmul(a, b, out=cp.zeros((4, 2)))
+    with pytest.raises(ValueError, match=r"invalid s(ize|hape)"):
+        cp.matmul(a, b, out=cp.zeros((3, 3)))  # one of another shape and the same size CuPy takes
 
 
 def test_subnormals_are_flushed(cp):

@@ -115,16 +115,70 @@ def test_where_all_passes_the_status_is_zero_and_the_file_is_named_by_the_device
         assert str(ROOT) not in text and sys.prefix not in text  # no place of this machine
 
 
-@pytest.mark.parametrize("status", ["failed", "timed out", "skipped"])
+@pytest.mark.parametrize("status", ["failed", "timed out", "skipped", "unsupported"])
 def test_one_part_is_enough_for_a_status_that_is_not_zero(prove, monkeypatch, tmp_path, capsys, status):
+    # what nobody ran proves nothing, whether that was known before or turned out
     parts = {
+        "unsupported": [part(prove, "found out", "raise SystemExit(1)", judge=lambda output: (None, "it cannot be"))],
         "failed": [part(prove, "good", "print(1)"), part(prove, "bad", "", judge=lambda output: (False, "no"))],
         "timed out": [part(prove, "good", "print(1)"), part(prove, "slow", "import time; time.sleep(60)", limit=1)],
-        "skipped": [part(prove, "absent", "", missing="it is not there")],  # what nobody ran proves nothing
+        "skipped": [part(prove, "absent", "", missing="it is not there")],
     }
     found, _, result, _ = ran(prove, monkeypatch, tmp_path, capsys, parts[status])
     assert found == 1
-    assert result["parts"][-1]["status"] == status
+    assert result["parts"][-1]["status"] == {"unsupported": "skipped"}.get(status, status)
+
+
+HANGS = """
+import signal, sys, time
+sys.path.insert(0, {bench!r})
+from harness.contender import Contender, start
+signal.signal(signal.SIGTERM, {handler})
+contender = {contender}
+try:
+    print(contender.process.pid, flush=True)
+    contender.stop()
+    time.sleep(60)
+finally:
+    contender.kill()
+"""
+SLEEPER = "Contender('sleeper', [sys.executable, '-c', 'import time; time.sleep(60)'], 1, 60, {})"
+WORKER = "start('fake', 1, 60); contender.ask(do='build', task='step', threads=1, data='', device='cpu')"
+
+
+def gone(pid):
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("how", ["it ends them itself", "it is killed"])
+def test_a_part_at_its_limit_leaves_no_contender_behind(prove, monkeypatch, tmp_path, capsys, how):
+    """A contender is stopped, and in a session of its own, so that no signal to the part's group reaches it."""
+    monkeypatch.setattr(prove, "GRACE", 2)
+    itself = how == "it ends them itself"
+    handler, contender = ("lambda *_: sys.exit(1)", SLEEPER) if itself else ("signal.SIG_IGN", WORKER)
+    code = HANGS.format(bench=str(ROOT / "bench"), handler=handler, contender=contender)
+    _, _, result, log = ran(prove, monkeypatch, tmp_path, capsys, [part(prove, "hangs", code, limit=6)])
+    assert result["parts"][0]["status"] == "timed out"
+    assert gone(int(re.findall(r"^(\d+)$", log, re.MULTILINE)[-1]))
+
+
+def test_a_comparison_that_is_ended_ends_its_contenders_on_the_way_out(tmp_path):
+    command = [sys.executable, str(ROOT / "bench" / "peers.py"), "--quick", "--contenders", "deepxp"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path, env=environment, text=True) as process:
+        while "== steps" not in (line := process.stdout.readline()):
+            assert line, "it ended too soon"
+        process.terminate()
+        assert process.wait(30) == 143  # SystemExit, which runs what is in `finally`; a signal would be -15
 
 
 def test_the_time_for_all_of_it_is_kept(prove, monkeypatch, tmp_path, capsys):
@@ -181,7 +235,8 @@ def test_a_training_is_judged_by_its_accuracy_and_by_where_it_ran(prove, tmp_pat
 def test_the_sanitizer_is_judged_by_its_summary(prove):
     assert prove.sanitized("========= ERROR SUMMARY: 0 errors") == (True, "0 errors")
     assert prove.sanitized("========= ERROR SUMMARY: 12 errors") == (False, "12 errors")
-    assert prove.sanitized("Device not supported") == (False, "no summary was printed")
+    assert prove.sanitized("out of memory") == (False, "no summary was printed")
+    assert prove.sanitized("Error: Device not supported") == (None, "compute-sanitizer does not know this device")
 
 
 def test_comparisons_of_several_parts_become_one(prove):
@@ -246,13 +301,16 @@ def test_a_proof_becomes_text(prove, monkeypatch, tmp_path, capsys):
     def parts(folder):
         row = {"what": "step 1-2-3 @ 4", "against": "PyTorch eager", "must": None, "aim": 0.25, "measured": 0.5,
                "low": 0.4, "high": 0.6, "unit": "ratio", "at_least": False, "verdict": "aim missed"}  # fmt: skip
-        result = {"schema": 1, "kind": "peers", "device": "gpu", "quick": True, "table": [row], "skipped": [],
+        left = {"where": "1-2-3 @ 4", "contender": "torch.compile", "reason": "no answer within 60 s"}
+        result = {"schema": 1, "kind": "peers", "device": "gpu", "quick": True, "table": [row], "skipped": [left],
                   "machine": prove.machine.describe(1) | GPU}  # fmt: skip
         prove.results.write(folder / "peers-small.json", result)
         return [part(prove, "tests", "print('7 passed, 0 failed, 0 skipped')")]
 
-    status, printed, proof, _ = ran(prove, monkeypatch, tmp_path, capsys, parts)
+    status, printed, proof, log = ran(prove, monkeypatch, tmp_path, capsys, parts)
     assert status == 0
+    for text in (printed, log):
+        assert "NOT MEASURED: torch.compile in 1-2-3 @ 4: no answer within 60 s" in text
     for text in (printed, performance.gpu_page(proof), performance.gpu_summary(proof)):
         assert "step 1-2-3 @ 4" in text and "aim missed" in text
         assert "NVIDIA Pretended" in text and "7 passed" in text

@@ -23,8 +23,12 @@ class Case:
         self.wait(last)
 
     def values(self, steps: int) -> list:
-        """What that many calls give."""
-        return [self.call(*batch) for batch in islice(self.batches, steps)]
+        """The numbers that many calls give, each read before the next call: it may be written to the same memory."""
+        return [self.number(self.call(*batch)) for batch in islice(self.batches, steps)]
+
+    def number(self, given: object) -> float:
+        """What a call gave, as a number."""
+        return float(given)
 
 
 def _from(module: str, **options: object) -> Callable:

@@ -32,7 +32,7 @@ def step(threads, engine, data, device):
     products = xp.record(products_of(net, train), train.workspace(train.batch_size, labels=True).X)
     return {
         "step": Case(train, batches, wait),
-        "read": Case(lambda X, y: float(train(X, y)), batches),
+        "read": Case(lambda X, y: float(train(X.T, y)), list(zip(start.X, start.y, strict=True))),
         "products": Case(products, wait=wait),
     }
 

@@ -29,6 +29,8 @@ from tables import table, verdicts
 ROOT = BENCH.parent
 SECONDS = {False: 465, True: 200}  # for all parts together; by --quick
 LEAST = 5  # seconds; a part that has fewer left is not begun
+GRACE = 5  # seconds for a part at its limit to end what it started
+ANSWER = 150  # seconds; the first use of a GPU may load its driver and every library from a cold disk
 TESTS = (
     "tests/gpu",
     "tests/test_checkpoints.py",
@@ -67,12 +69,12 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 @dataclass(frozen=True)
 class Part:
-    """`judge(output)` is (passed, what is told of it), after a command that ended with status 0 or 1."""
+    """`judge(output)` is (passed, what is told of it); passed is None where it turns out that it cannot be run here."""
 
     name: str
     limit: float
     command: Sequence[str]
-    judge: Callable[[str], tuple[bool, str]]
+    judge: Callable[[str], tuple[bool | None, str]]
     missing: str = ""  # why it cannot be run here
 
 
@@ -102,21 +104,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def parts(given: argparse.Namespace, folder: Path) -> list[Part]:
     """What is run, the most important first."""
-    python, pytest_options = sys.executable, ("-q", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default")
+    python = sys.executable
+    pytest_options = ("-q", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", "--continue-on-collection-errors")
     report = folder / "tests.xml"
 
     def peers(name: str, limit: float, *words: str) -> Part:
         out = folder / f"peers-{name}.json"
-        command = [
-            python,
-            str(BENCH / "peers.py"),
-            "--device",
-            "gpu",
-            "--out",
-            str(out),
-            "--limit",
-            f"{limit * 0.6:.0f}",
-        ]
+        command = [python, str(BENCH / "peers.py"), "--device", "gpu", "--out", str(out)]
+        command += ["--limit", f"{limit * 0.6:.0f}"]
         return Part(f"peers: {name}", limit, [*command, *words], lambda output: compared(out))
 
     def training(name: str, limit: float, least: float, *words: str, missing: str = "") -> Part:
@@ -140,11 +135,13 @@ def parts(given: argparse.Namespace, folder: Path) -> list[Part]:
         checked = ["-k", "plain and float32 and not update", "tests/gpu/test_gpu_kernels.py", *pytest_options]
         chosen += [
             peers("large step", 110, "--only", "steps", "--quick", "--nets", "4096-"),
-            Part("benchmark grid", 70,
-                 [python, str(BENCH / "suite.py"), "--device", "gpu", "--quick", "--out", str(grid)],
+            Part("benchmark grid", 110,
+                 [python, str(BENCH / "suite.py"), "--device", "gpu", "--quick", "--out", str(grid),
+                  "--", "-W", "default"],
                  lambda output: measured(grid)),
-            Part("compute-sanitizer", 60,
-                 [sanitizer or "", "--error-exitcode", "9", python, "-c", CHECKED, *checked],
+            Part("compute-sanitizer", 100,
+                 [sanitizer or "", "--error-exitcode", "9", "--report-api-errors", "no", python, "-c", CHECKED,
+                  *checked],
                  sanitized, "" if sanitizer else "compute-sanitizer is not installed"),
         ]  # fmt: skip
     return [part for part in chosen if not given.only or any(word in part.name for word in given.only.split(","))]
@@ -191,8 +188,10 @@ def measured(out: Path) -> tuple[bool, str]:
     return count > 0, f"{count} benchmarks"
 
 
-def sanitized(output: str) -> tuple[bool, str]:
+def sanitized(output: str) -> tuple[bool | None, str]:
     """The last word of compute-sanitizer."""
+    if "Device not supported" in output:
+        return None, "compute-sanitizer does not know this device"
     found = re.findall(r"ERROR SUMMARY: (\d+) errors?", output)
     return bool(found) and int(found[-1]) == 0, f"{found[-1]} errors" if found else "no summary was printed"
 
@@ -218,6 +217,9 @@ def run(part: Part, log, seconds: float, folder: Path) -> Outcome:
             status: int | None = process.wait(limit)
         except subprocess.TimeoutExpired:
             status = None
+            process.terminate()  # what it started in sessions of their own only it can end
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
         with contextlib.suppress(ProcessLookupError):  # what it started ends with it, in either case
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -231,7 +233,8 @@ def run(part: Part, log, seconds: float, folder: Path) -> Outcome:
     except Exception:  # it left nothing to judge: its last words are what there is
         lines = [line for line in text.splitlines() if line.strip()]
         return Outcome(part.name, "failed", took, f"status {status}: {lines[-1][:160] if lines else 'it said nothing'}")
-    return Outcome(part.name, "passed" if passed and status == 0 else "failed", took, told)
+    became = "skipped" if passed is None else "passed" if passed and status == 0 else "failed"
+    return Outcome(part.name, became, took, told)
 
 
 def public(text: str) -> str:
@@ -248,11 +251,15 @@ def public(text: str) -> str:
 
 def probe() -> dict:
     """The GPU and its driver, or the reason why there is none."""
+    asked = [sys.executable, "-c", PROBE]
     try:
-        done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=60, cwd=ROOT)
+        try:
+            done = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER, cwd=ROOT)
+        except subprocess.TimeoutExpired:  # once more: what the first loaded is warm now
+            done = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER, cwd=ROOT)
         found = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        return {"reason": "the GPU did not answer within 60 s"}
+        return {"reason": f"the GPU did not answer within {ANSWER} s, twice"}
     except (IndexError, ValueError):
         lines = done.stderr.strip().splitlines()
         return {"reason": lines[-1] if lines else f"the probe ended with status {done.returncode}"}
@@ -286,8 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     outcome = run(part, log, budget - (time.monotonic() - started), folder)
                 outcomes.append(outcome)
                 print(f"  {outcome.name}: {outcome.status}, {outcome.seconds:.0f} s, {outcome.told}", flush=True)
-            rows = [row for path in sorted(folder.glob("peers-*.json")) for row in results.read(path)["table"]]
-            last = told_table(outcomes, rows, reason)
+            found_by = [results.read(path) for path in sorted(folder.glob("peers-*.json"))]
+            rows, left = ([x for one in found_by for x in one[key]] for key in ("table", "skipped"))
+            last = told_table(outcomes, rows, left, reason)
             log.write(f"\n{last}\n")
         where = given.out or (RESULTS if reason is None else None)
         if where is not None:
@@ -297,10 +305,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if reason is None and "passed" in became and became <= {"passed", "skipped"} else 1
 
 
-def told_table(outcomes: Sequence[Outcome], rows: Sequence[dict], reason: str | None) -> str:
-    """Every part with what became of it; above it what was aimed at, where something was measured."""
+def told_table(outcomes: Sequence[Outcome], rows: Sequence[dict], left: Sequence[dict], reason: str | None) -> str:
+    """Every part with what became of it; above it what was aimed at, where something was measured, and by whom not."""
     lines = [[o.name, o.status, f"{o.seconds:.0f} s", o.told] for o in outcomes]
     said = [verdicts(rows)] if rows else []
+    said += [f"NOT MEASURED: {one['contender']} in {one['where']}: {one['reason']}" for one in left]
     said.append(table(["part", "result", "took", "what it says"], lines))
     if reason is not None:
         said.append(f"Nothing was proved: {reason}")

@@ -46,11 +46,10 @@ class Setting:
             "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compilers that lives beside the contender
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of a GPU from the others
         }
-        built: dict[str, Contender] = {
-            name: start(name, self.threads, self.limit, self.pythons.get(name), environment)
-            for name in self.wanted(names)
-        }
+        built: dict[str, Contender] = {}
         try:
+            for name in self.wanted(names):
+                built[name] = start(name, self.threads, self.limit, self.pythons.get(name), environment)
             for contender in built.values():
                 contender.send(do="build", task=task, threads=self.threads, device=self.device, **request)
             for name, contender in list(built.items()):

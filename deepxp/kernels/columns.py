@@ -87,6 +87,7 @@ def block(dtype: str, *, labels: bool) -> Any:
     raise_maximum, exponentials, shares = row["raise_maximum"], row["exponentials"], row["shares"]
 
     def columns(Z: int, A: int, y: int, losses: int, C: int, m: int, start: int, stop: int, width: int) -> None:
+        width = min(width, stop - start)
         space = np.empty((2, width), real)
         table, dZ = carray(as_pointer(Z, zero), (C, m)), carray(as_pointer(A, zero), (C, m))
         for lo in range(start, stop, width):

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from deepxp.errors import DeviceError
+from deepxp.kernels import streams
 from deepxp.ops.typing import Array, Namespace
 
 WORKSPACE = 32 << 20  # bytes; what NVIDIA's manual of cuBLAS advises for Hopper, and enough for the others
@@ -37,7 +38,6 @@ STATUS = {
 _pointer, _int = ctypes.c_void_p, ctypes.c_int
 PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cublasCreate_v2": (_pointer,),
-    "cublasDestroy_v2": (_pointer,),
     "cublasSetStream_v2": (_pointer, _pointer),
     "cublasSetWorkspace_v2": (_pointer, _pointer, ctypes.c_size_t),
     # handle, op(A), op(B), m, n, k, alpha; A, its type, lda; B, ...; beta, C, ...; compute type, algorithm
@@ -63,7 +63,7 @@ def product(xp: Namespace, A: Array, B: Array, out: Array, alpha: float = 1.0, *
     real = ctypes.c_double if kind == "float64" else ctypes.c_float
     one, zero = real(alpha), real(0.0)
     left, right = _operand(A), _operand(B)
-    handle = _handle(xp)
+    handle = lease(xp).handle
     status = handle.library.cublasGemmEx(
         *(handle.pointer, left[0], right[0], rows, columns, inner, ctypes.addressof(one)),
         *(A.data.ptr, TYPES[kind], left[1], B.data.ptr, TYPES[B.dtype.name], right[1], ctypes.addressof(zero)),
@@ -107,40 +107,68 @@ def _said(status: int) -> str:
 
 
 class _Handle:
-    """A cuBLAS handle bound to one stream, with its workspace."""
+    """A cuBLAS handle of one device with its workspace, on one stream at a time, which it keeps alive."""
 
-    def __init__(self, xp: Namespace, stream: int) -> None:
+    def __init__(self, xp: Namespace) -> None:
         self.library = library(xp)
-        self._made = ctypes.c_void_p()
-        _check(self.library.cublasCreate_v2(ctypes.addressof(self._made)), "cublasCreate")
-        self.pointer = self._made.value
-        self.workspace = xp.empty((WORKSPACE,), dtype=xp.uint8)
-        _check(self.library.cublasSetStream_v2(self.pointer, stream), "cublasSetStream")
+        self._stream: Any = None
+        self.workspace = streams.lasting(xp, WORKSPACE, "uint8")
+        made = ctypes.c_void_p()
+        _check(self.library.cublasCreate_v2(ctypes.addressof(made)), "cublasCreate")
+        self.pointer = made.value
+
+    def bind(self, xp: Namespace, stream: Any) -> None:
+        """What the stream before was asked for comes before what this one will be: they use the same workspace."""
+        if self._stream is not None:
+            event = xp.cuda.Event(disable_timing=True)
+            event.record(self._stream)
+            stream.wait_event(event)
+        self._stream = stream
+        _check(self.library.cublasSetStream_v2(self.pointer, stream.ptr), "cublasSetStream")
         # after the stream: to set the stream takes the workspace away again
         status = self.library.cublasSetWorkspace_v2(self.pointer, self.workspace.data.ptr, WORKSPACE)
         _check(status, "cublasSetWorkspace")
 
-    def __del__(self) -> None:  # when its thread ends
-        if getattr(self, "pointer", None) and not sys.is_finalizing():
-            self.library.cublasDestroy_v2(self.pointer)
+
+_free: dict[int, list[_Handle]] = {}  # by device
 
 
-class _Handles(threading.local):
+class Lease:
+    """A handle on a stream, as long as somebody holds this: the thread, and every graph that was captured with it.
+
+    Then it is free for another stream of its device. No handle is ever destroyed: that waits for the whole device,
+    which ends the capture that another thread may be at.
+    """
+
+    def __init__(self, xp: Namespace, device: int, stream: Any) -> None:
+        self._free = _free.setdefault(device, [])
+        try:
+            self.handle = self._free.pop()
+        except IndexError:
+            self.handle = _Handle(xp)
+        self.handle.bind(xp, stream)
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            self._free.append(self.handle)
+
+
+class _Leases(threading.local):
     def __init__(self) -> None:
-        self.made: dict[tuple[int, int], _Handle] = {}
+        self.made: dict[tuple[int, int], Lease] = {}
 
 
-_handles = _Handles()
+_leases = _Leases()
 
 
-def _handle(xp: Namespace) -> _Handle:
-    """The handle of this thread for the current device and stream."""
-    stream = xp.cuda.get_current_stream().ptr
-    key = (xp.cuda.runtime.getDevice(), stream)
-    handle = _handles.made.get(key)
-    if handle is None:
-        handle = _handles.made[key] = _Handle(xp, stream)
-    return handle
+def lease(xp: Namespace) -> Lease:
+    """The lease of this thread for the current device and stream."""
+    stream = xp.cuda.get_current_stream()
+    key = (xp.cuda.runtime.getDevice(), stream.ptr)
+    found = _leases.made.get(key)
+    if found is None:
+        found = _leases.made[key] = Lease(xp, key[0], stream)
+    return found
 
 
 def _check(status: int, call: str) -> None:

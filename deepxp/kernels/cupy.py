@@ -15,6 +15,7 @@ import numpy as np
 from deepxp.kernels import cuda
 from deepxp.kernels.cublas import product
 from deepxp.kernels.graph import record as record
+from deepxp.kernels.streams import lasting
 from deepxp.ops import activations, batches, regularization
 from deepxp.ops import losses as losses_of
 from deepxp.ops.activations import Activation
@@ -53,7 +54,7 @@ def _along(size: int, dtype: Any) -> tuple[int, ...]:
 @cache
 def _partial_sums(xp: Namespace, device: int, stream: int) -> Array:
     """Where the blocks of a kernel leave sums for the next one; a place for each stream, where they are in order."""
-    return xp.empty(PARTIAL_SUMS, dtype="float64")
+    return lasting(xp, PARTIAL_SUMS, "float64")
 
 
 def _scratch(xp: Namespace) -> Array:

@@ -5,6 +5,7 @@ is joined with the caller's at both ends: what the caller has asked for comes be
 comes after. Neither waits on the host, and no array can be read before it is written.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,12 @@ def own(cupy: Namespace, device: int, purpose: str = "compute") -> tuple[Any, An
         pair = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Event(disable_timing=True)
         _streams.made[purpose, device] = pair
     return pair
+
+
+def lasting(cupy: Namespace, size: int, dtype: str) -> Array:
+    """Memory that stays with a stream: from CuPy's own pool, not from that of the step that happens to be recorded."""
+    with cupy.cuda.using_allocator(cupy.get_default_memory_pool().malloc):
+        return cupy.empty((size,), dtype=dtype)
 
 
 class Active:
@@ -81,6 +88,10 @@ class Numbers:
         self.device.set(self._slots[slot], stream=stream)
         self._left[slot].record(stream)
 
+    def __del__(self) -> None:  # the slots are somebody else's then: not before the last copy has left
+        if getattr(self, "_turn", 0) and not sys.is_finalizing():
+            self._left[(self._turn - 1) % SLOTS].synchronize()
+
 
 class Lane:
     """The way of a table that stays on the host: the rows of a batch are gathered into page-locked memory and copied to
@@ -115,3 +126,7 @@ class Lane:
         current.wait_event(self._copied[k])
         out[...] = self._device[k][:m]
         self._read[k].record(current)
+
+    def __del__(self) -> None:  # as above
+        if getattr(self, "_turn", 0) and not sys.is_finalizing():
+            self._copied[(self._turn - 1) % 2].synchronize()

@@ -50,7 +50,8 @@ def install(monkeypatch: pytest.MonkeyPatch, wheels: tuple[str, ...] = ("cupy-cu
     now.cublas = cublas.Library()
     products, streams = (importlib.import_module(f"deepxp.kernels.{name}") for name in ("cublas", "streams"))
     monkeypatch.setattr(products, "library", lambda xp: now.cublas)
-    monkeypatch.setattr(products, "_handles", products._Handles())
+    monkeypatch.setattr(products, "_leases", products._Leases())
+    monkeypatch.setattr(products, "_free", {})
     monkeypatch.setattr(streams, "_streams", streams._Streams())
 
     modules = {name: ModuleType(name) for name in ("cupy", "cupy.cuda", "cupy.linalg", "cupyx")}

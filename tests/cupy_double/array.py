@@ -17,8 +17,7 @@ class Memory:
     def __init__(self, nbytes: int) -> None:
         self.machine = state.now
         self.written, self.read = None, {}  # by whom: see `order`
-        self.pool = cuda.current_pool()
-        self.device_id, self.nbytes = state.now.allocate(nbytes)
+        self.pool, self.device_id, self.nbytes = cuda.taken(nbytes)
 
     def __del__(self) -> None:
         if hasattr(self, "nbytes"):

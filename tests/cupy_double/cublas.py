@@ -52,9 +52,6 @@ class Library:
         self.handles[handle] = Handle()
         ctypes.c_void_p.from_address(out).value = handle
 
-    def _Destroy(self, handle):
-        del self.handles[handle]
-
     def _SetStream(self, handle, stream):
         self.handles[handle].stream, self.handles[handle].workspace = stream or 0, None
 
@@ -85,7 +82,8 @@ class Library:
                 result = factor * ((left if op_a == 0 else left.T) @ (right if op_b == 0 else right.T))
                 return result if keep == 0 else result + keep * C
 
-        reads, writes = [memory_at(a), memory_at(b)], [memory_at(c)]
+        workspace, _ = self.handles[handle].workspace
+        reads, writes = [memory_at(a), memory_at(b)], [memory_at(c), memory_at(workspace)]
         cuda.run(multiplied, lambda value: np.copyto(C, value, casting="unsafe"), reads, writes)
 
 

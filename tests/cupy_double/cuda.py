@@ -161,6 +161,7 @@ class Graph:
 class Event:
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         state.now.check_driver()
+        self._machine = state.now
         self._time = None
         self._waiting = ()
         self._clock = Clock()
@@ -173,13 +174,13 @@ class Event:
     @property
     def done(self):
         """Only what the host has waited for is: a real event may be done earlier, and nobody can rely on it."""
-        return all(map(state.now.order.host.knows, self._clock.items()))
+        return all(map(self._machine.order.host.knows, self._clock.items()))
 
     def synchronize(self):
-        state.now.counters.host_waits += not self.done  # to wait for what is known to be done is none
+        self._machine.counters.host_waits += not self.done  # to wait for what is known to be done is none
         for stream in self._waiting:
             stream._flush()
-        state.now.order.host.learn(self._clock)
+        self._machine.order.host.learn(self._clock)
 
 
 def _streams(device):
@@ -263,7 +264,8 @@ class MemoryPool:
         pass
 
     def malloc(self, size):
-        raise NotImplementedError("the double has no raw memory")
+        """Not memory, but where it is from and how much: (pool, device, bytes)."""
+        return self, *state.now.allocate(size)
 
 
 class PinnedMemoryPool(MemoryPool):
@@ -273,16 +275,21 @@ class PinnedMemoryPool(MemoryPool):
 @contextmanager
 def using_allocator(allocator=None):
     """Of this thread; what is taken from a pool of one's own is known to be from it."""
-    state.now.thread.pools.append(getattr(allocator, "__self__", None))
+    state.now.thread.pools.append(allocator)
     try:
         yield
     finally:
         state.now.thread.pools.pop()
 
 
-def current_pool():
-    pools = state.now.thread.pools
-    return weakref.ref(pools[-1]) if pools and pools[-1] is not None else None
+default_pool = MemoryPool()
+
+
+def taken(size):
+    """(pool, device, bytes) of new memory; None for the default pool, which gives to others what was given back."""
+    allocators = state.now.thread.pools
+    pool, device, size = (allocators[-1] if allocators and allocators[-1] else default_pool.malloc)(size)
+    return None if pool is default_pool else weakref.ref(pool), device, size
 
 
 class PinnedMemoryPointer(bytearray):

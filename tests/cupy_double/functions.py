@@ -404,10 +404,16 @@ def matmul(*args, axes=None, axis=None, keepdims=False, casting="same_kind", dty
             new(target.shape, np.result_type(one, other))
         with np.errstate(all="ignore"):
             expected = np.matmul(one, other).shape
-        if target.shape != expected:
+        if target.size != np.prod(expected):
             raise ValueError(f"Output operand 0 has invalid shape {target.shape} expected {expected}")
     error = 1 if "wrong" in machine.faults else 0
-    return launch(lambda: np.matmul(one, other) + np.asarray(error, one.dtype), out, casting)
+    shape = np.shape(target) if out is not None else None
+
+    def multiplied():
+        result = np.matmul(one, other) + np.asarray(error, one.dtype)
+        return result if shape is None else result.reshape(shape)
+
+    return launch(multiplied, out, casting)
 
 
 def dot(a, b, out=None):
@@ -449,11 +455,11 @@ class RawModule(_Later):
     pass
 
 
-_pool, _pinned_pool = cuda.MemoryPool(), cuda.PinnedMemoryPool()
+_pinned_pool = cuda.PinnedMemoryPool()
 
 
 def get_default_memory_pool():
-    return _pool
+    return cuda.default_pool
 
 
 def get_default_pinned_memory_pool():

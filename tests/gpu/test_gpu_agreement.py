@@ -115,13 +115,15 @@ def test_shorter_products_are_as_exact_as_they_say(gpu, kind, bits):
     Z = dx.asnumpy(net.predict_proba(X[:, :1])), None
     assert np.isfinite(Z[0]).all()
     random = np.random.default_rng(0)
-    A, B = random.standard_normal((33, 200)).astype(np.float32), random.standard_normal((200, 65)).astype(np.float32)
-    with short.active():
-        out = short.empty((33, 65), "float32")
-        short.kernels.input_gradient(short.xp, short.asarray(A).T, short.asarray(B), out)
-        error = np.abs(out.get() - A.astype(np.float64) @ B)
-    assert (error <= 2.1 * 2.0**-bits * (np.abs(A) @ np.abs(B))).all()
-    assert error.max() > 1e-5  # it was shortened
+    for p, k, q in ((33, 200, 65), (256, 512, 256)):
+        A, B = random.standard_normal((p, k)).astype(np.float32), random.standard_normal((k, q)).astype(np.float32)
+        with short.active():
+            out = short.empty((p, q), "float32")
+            short.kernels.input_gradient(short.xp, short.asarray(A).T, short.asarray(B), out)
+            error = np.abs(out.get() - A.astype(np.float64) @ B)
+        assert (error <= 2.1 * 2.0**-bits * (np.abs(A) @ np.abs(B))).all()
+    # it was shortened; at sizes that are no multiples of 4, cuBLAS may choose the full form
+    assert error.max() > 1e-3
 
 
 def test_the_digits_are_learned(gpu):

@@ -51,11 +51,12 @@ def test_data_that_are_streamed_train_the_same_network(gpu, monkeypatch):
 def test_two_threads_train_on_one_device_and_do_not_meet(gpu):
     """Each has a stream, a cuBLAS handle, a pool and a graph of its own."""
     alone = dx.asnumpy(trained(gpu, steps=40)[1].theta)
-    results, failed = [None] * 2, []
+    results, failed, both = [None] * 2, [], threading.Barrier(2)
 
     def work(i):
         try:
             _, net, step = trained(gpu, steps=40)
+            both.wait(100)  # a thread that ends gives back what it had, which is no time to be at a capture
             assert all(graph is not None for graph in graphs(step))
             results[i] = dx.asnumpy(net.theta)
         except BaseException as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from deepxp.checkpoints import file
 from deepxp.checkpoints.lock import FolderLock
 from deepxp.cli.report import as_json, write_whole
-from deepxp.errors import DeepxpError
+from deepxp.errors import ConfigError, DeepxpError
 
 CONFIG, METRICS, MODEL, CURVES = "config.toml", "metrics.jsonl", "model.safetensors", "curves.png"
 RUNS = Path("runs")
@@ -27,13 +27,17 @@ class Folder:
         self._check()
 
     def _check(self) -> None:
-        if self.path is None or self.force or self.resume:
+        if self.path is None or self.force:
+            return
+        if self.resume:
+            if (self.path / MODEL).exists():
+                raise finished(self.path)
             return
         if (self.path / MODEL).exists():
             raise DeepxpError(f"{self.path} already holds a model; choose another --out, or --force to replace it")
         if file.files(self.path):
             raise DeepxpError(
-                f"{self.path} already holds a run that was stopped; --resume goes on with it, --force begins anew"
+                f"{self.path} already holds a run that is not finished; --resume goes on with it, --force begins anew"
             )
 
     @property
@@ -90,6 +94,11 @@ class Folder:
         assert self.path is not None
         with suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
+
+
+def finished(folder: Path) -> ConfigError:
+    """What is said of a run that has its model."""
+    return ConfigError(f"{folder} is finished; there is nothing to go on with, and --force begins it anew")
 
 
 def _numbered(parent: Path, name: str) -> Path:

@@ -26,6 +26,7 @@ EXPLODED = 1000.0  # times as long as at the beginning
 DEAD = 0.25  # of a layer: fewer are no reason to worry
 FEW = 50  # samples, of which it says nothing that a unit is off for all of them
 PROBE = 512  # samples on which a unit is looked at that may be dead
+KEPT = ". The network has the weights from before this epoch"
 ADVICE = "lower the learning rate, clip the gradient (clip_norm=1.0) or scale the inputs"
 
 
@@ -161,7 +162,7 @@ class Health:
             if not (math.isfinite(float(J)) and self._finite()):
                 break
         seen = self._seen(work, failed)
-        return NonFiniteError(f"training met {seen}. The network has the weights from before this epoch")
+        return NonFiniteError(f"training met {seen}{KEPT}")
 
     def _rows(self, i: int) -> Array:
         size = self._step.batch_size

@@ -197,24 +197,60 @@ def test_a_run_without_a_checkpoint_begins_again(capsys, monkeypatch):
     assert records("run") == records("whole")
 
 
-def test_a_finished_run_ends_with_the_same_model_again():
+@posix
+def test_a_finished_run_is_not_gone_on_with(capsys):
     expected = whole(*SMALL, "--checkpoint-every", "4epochs")
-    assert main(["train", "--resume", "--out", "whole", "-q"]) == 0
+    code, err = fails(capsys, "--resume", "--out", "whole")
+    assert (code, err) == (
+        2, "deepxp: error: whole is finished; there is nothing to go on with, and --force begins it anew\n"
+    )  # fmt: skip
     assert Path("whole/model.safetensors").read_bytes() == expected
 
 
 @posix
-def test_without_a_folder_it_is_the_last_one_of_the_data():
+def test_without_a_folder_it_is_the_last_unfinished_one_of_the_data(capsys):
     for _ in range(2):
         train(*SMALL, "-q", stop=2)
+    main(["train", *SMALL, "-q"])
+    finished = Path("runs/digits-3/model.safetensors").stat()
     assert main(["train", "--resume", "-q"]) == 0
     assert not Path("runs/digits-1/model.safetensors").exists()
     assert Path("runs/digits-2/model.safetensors").exists()
+    assert main(["train", "--resume", "-q"]) == 0
+    assert Path("runs/digits-1/model.safetensors").exists()
+    code, err = fails(capsys, "--resume")
+    assert (code, err) == (
+        1, "deepxp: error: no run of the digits in runs is unfinished; without --resume one begins\n"
+    )  # fmt: skip
+    assert Path("runs/digits-3/model.safetensors").stat() == finished
+
+
+@posix
+def test_a_run_of_other_data_with_the_same_name_is_left_alone(capsys, monkeypatch):
+    digits = deepxp.data.digits()
+    for folder, y in (("a", digits.y), ("b", np.roll(digits.y, 1))):
+        Path(folder).mkdir()
+        np.savez(f"{folder}/clean.npz", X=digits.X, y=y)
+    main(["train", "a/clean.npz", *SMALL, "-q"])
+    crash("a/clean.npz", *SMALL, "-q", after=2, monkeypatch=monkeypatch)
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*.*")}
+    assert fails(capsys, "b/clean.npz", "--resume")[0] == 1
+    code, err = fails(capsys, "b/clean.npz", "--resume", "--out", "runs/clean-2")
+    assert code == 2
+    assert "the run in runs/clean-2 is one of " in err
+    assert "and saved nothing that would show b/clean.npz to be the same" in err
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*.*")} == before
+    train("b/clean.npz", *SMALL, "-q", stop=2)
+    Path("b/clean.npz").rename("clean.npz")
+    assert main(["train", "a/../a/clean.npz", "--resume", "-q"]) == 0
+    assert not Path("runs/clean-3/model.safetensors").exists()
+    assert main(["train", "clean.npz", "--resume", "-q"]) == 0
+    assert Path("runs/clean-3/model.safetensors").exists()
 
 
 def test_there_has_to_be_a_run(capsys):
     assert fails(capsys, "--resume") == (
-        1, "deepxp: error: runs/digits-1 holds no run that could go on; without --resume one begins there\n"
+        1, "deepxp: error: runs holds no run of the digits that could go on; without --resume one begins\n"
     )  # fmt: skip
     assert fails(capsys, "--resume", "--out", "nowhere")[0] == 1
     assert not Path("nowhere").exists()
@@ -276,6 +312,9 @@ def test_data_may_move_but_not_change(capsys):
     assert (code, Path("run/config.toml").read_bytes()) == (2, before)
     assert "run/checkpoint-000000038.safetensors was saved while training on other data" in err
     Path("old.npz").rename("new.npz")
+    code, err = fails(capsys, "--resume", "--out", "run")
+    assert code == 2
+    assert "is not there any more; give its new place: deepxp train NEW --resume --out run\n" in err
     assert main(["train", "new.npz", "--resume", "--out", "run", "-q"]) == 0
     assert Path("run/model.safetensors").read_bytes() == expected
 
@@ -285,7 +324,7 @@ def test_a_run_that_was_stopped_is_not_written_over(capsys):
     train(*SMALL, "--out", "run", "-q", stop=2)
     code, err = fails(capsys, *SMALL, "--out", "run")
     assert code == 1
-    assert "run already holds a run that was stopped; --resume goes on with it, --force begins anew" in err
+    assert "run already holds a run that is not finished; --resume goes on with it, --force begins anew" in err
     assert main(["train", *SMALL, "--out", "run", "--force", "-q"]) == 0
     assert file.files(Path("run")) == []
     assert len(records("run")) == EPOCHS
@@ -319,7 +358,7 @@ def test_no_whole_checkpoint_is_an_error_and_leaves_all_as_it_was(capsys):
 
 @posix
 def test_two_trainers_cannot_share_a_folder(capsys):
-    main(["train", *SMALL, "--out", "run", "-q"])
+    train(*SMALL, "--out", "run", "-q", stop=2)
     before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
     with FolderLock("run"):
         for how in ("--force", "--resume"):

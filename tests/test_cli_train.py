@@ -474,3 +474,58 @@ def test_a_delimiter_is_advised_as_a_flag(capsys):
 )
 def test_errors_speak_of_flags(message, said):
     assert as_flags(message) == said
+
+
+def overflowing(monkeypatch, epoch):
+    """Training whose weights are infinite in that epoch, counted from 0."""
+    run = deepxp.training.TrainingStep.run
+
+    def spoiled(step, *arguments, **options):
+        if step.epoch == epoch:
+            step.net.theta[...] = np.inf
+        return run(step, *arguments, **options)
+
+    monkeypatch.setattr(deepxp.training.TrainingStep, "run", spoiled)
+
+
+def test_nan_leaves_the_model_of_the_last_good_epoch(capsys, monkeypatch):
+    train(capsys, "--schedule", "constant", *SMALL, "--out", "good")
+    overflowing(monkeypatch, 2)
+    code, err = fails(capsys, "--schedule", "constant", *SMALL, "--epochs", "4", "--out", "run")
+    assert code == 1
+    assert err.endswith(". The model of epoch 2, the last good one, is run/model.safetensors\n")
+    assert "before this epoch" not in err
+    assert Path("run/model.safetensors").read_bytes() == Path("good/model.safetensors").read_bytes()
+
+
+def test_nan_in_the_first_epoch_leaves_no_model_and_speaks_of_none(capsys, monkeypatch):
+    overflowing(monkeypatch, 0)
+    code, err = fails(capsys, *SMALL, "--out", "run")
+    assert code == 1
+    assert "training met " in err and "The network has" not in err and "model" not in err
+    assert not Path("run/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("full", [("run",), ("run", "here")])
+def test_a_model_that_does_not_fit_its_folder_is_written_elsewhere(capsys, monkeypatch, tmp_path, full):
+    train(capsys, *SMALL, "--out", "good")
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir(), elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("deepxp.cli.folder.gettempdir", lambda: str(elsewhere))
+    save = deepxp.Network.save
+
+    def saving(net, path, **options):
+        if Path(path).absolute().parent.name in full:
+            raise deepxp.ModelFileError(f"cannot write '{path}': No space left on device")
+        save(net, path, **options)
+
+    monkeypatch.setattr(deepxp.Network, "save", saving)
+    (here / "run-model-1.safetensors").write_text("of somebody else")
+    (elsewhere / "run-model-1.safetensors").write_text("of somebody else")
+    code, err = fails(capsys, *SMALL, "--out", "run")
+    path = (here if full == ("run",) else elsewhere) / "run-model-2.safetensors"
+    assert code == 1
+    assert f"run/model.safetensors': No space left on device; the model is in {path} instead\n" in err
+    assert path.read_bytes() == (tmp_path / "good/model.safetensors").read_bytes()
+    assert (here / "run-model-1.safetensors").read_text() == "of somebody else"

@@ -70,7 +70,8 @@ def test_sigkill_at_30_random_moments_changes_no_bit(trainer):
                 os.kill(pid, signal.SIGKILL)
             kills += trainer.wait() == -signal.SIGKILL
         assert file.files(trainer.folder / out)  # so that it cannot but go on from there
-        assert trainer.run(*command(seed, out), *begun(trainer.folder, out)) == 0
+        if not (trainer.folder / out / "model.safetensors").exists():  # it is, where no kill came in time
+            assert trainer.run(*command(seed, out), *begun(trainer.folder, out)) == 0
         assert digest(trainer.folder, out) == digest(trainer.folder, f"whole-{seed}")
         assert leftovers(trainer.folder / out) == set()
     assert kills >= 30

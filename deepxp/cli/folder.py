@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
 
 from deepxp.checkpoints import file
 from deepxp.checkpoints.lock import FolderLock
 from deepxp.cli.report import as_json, write_whole
-from deepxp.errors import DeepxpError
+from deepxp.errors import ConfigError, DeepxpError, ModelFileError
+from deepxp.network import Network
 
 CONFIG, METRICS, MODEL, CURVES = "config.toml", "metrics.jsonl", "model.safetensors", "curves.png"
 RUNS = Path("runs")
@@ -27,13 +30,17 @@ class Folder:
         self._check()
 
     def _check(self) -> None:
-        if self.path is None or self.force or self.resume:
+        if self.path is None or self.force:
+            return
+        if self.resume:
+            if (self.path / MODEL).exists():
+                raise finished(self.path)
             return
         if (self.path / MODEL).exists():
             raise DeepxpError(f"{self.path} already holds a model; choose another --out, or --force to replace it")
         if file.files(self.path):
             raise DeepxpError(
-                f"{self.path} already holds a run that was stopped; --resume goes on with it, --force begins anew"
+                f"{self.path} already holds a run that is not finished; --resume goes on with it, --force begins anew"
             )
 
     @property
@@ -85,11 +92,30 @@ class Folder:
         with (self.path / METRICS).open("a", encoding="utf-8") as metrics:
             metrics.write(as_json(record) + "\n")
 
-    def restore(self) -> None:
-        """Make the folder again, if it vanished while the run was at work: the model has to go somewhere."""
-        assert self.path is not None
+    def save(self, net: Network, notes: Mapping[str, Any]) -> None:
+        """Write the model, and the folder again, if it vanished while the run was at work.
+
+        Raises ModelFileError where that is not possible; the model is then in the current folder, or else in that for
+        temporary files, if one of them takes it, and the error says where.
+        """
         with suppress(OSError):
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.model.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return net.save(self.model, notes=notes)
+        except ModelFileError as error:
+            failed = error
+        for place in (Path.cwd(), Path(gettempdir())):
+            names = (place / f"{self.model.parent.name}-model-{number}.safetensors" for number in count(1))
+            path = next(path for path in names if not path.exists())
+            with suppress(ModelFileError):
+                net.save(path, notes=notes)
+                raise DeepxpError(f"{failed}; the model is in {path} instead")
+        raise failed
+
+
+def finished(folder: Path) -> ConfigError:
+    """What is said of a run that has its model."""
+    return ConfigError(f"{folder} is finished; there is nothing to go on with, and --force begins it anew")
 
 
 def _numbered(parent: Path, name: str) -> Path:

@@ -24,9 +24,10 @@ from deepxp.cli.progress import Progress
 from deepxp.cli.report import Report, count, shown, size
 from deepxp.cli.signals import Signals, StoppedBySignal
 from deepxp.devices import devices
-from deepxp.errors import ConfigError, OutOfMemoryError, StoppedError
+from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, StoppedError
 from deepxp.evaluation import evaluate
 from deepxp.footprint import memory_need, need_of_a_prediction
+from deepxp.health import KEPT
 from deepxp.history import History
 from deepxp.network import Network
 from deepxp.optimizers import Optimizer
@@ -80,10 +81,16 @@ def _train(
     if folder.resume and not files(path):
         report.line("resumed", "from the beginning: no checkpoint was saved yet")
     started = time.perf_counter()
-    history = _fit(resolved, report, folder, task, net, optimizer)
+    try:
+        history = _fit(resolved, report, folder, task, net, optimizer)
+    except NonFiniteError as error:
+        said, epochs = str(error).removesuffix(KEPT), len(getattr(error.history, "records", ()))
+        if not epochs:
+            raise NonFiniteError(said) from None
+        folder.save(net, task.notes)
+        raise NonFiniteError(f"{said}. The model of epoch {epochs}, the last good one, is {folder.model}") from None
     seconds = time.perf_counter() - started
-    folder.restore()
-    net.save(folder.model, notes=task.notes)
+    folder.save(net, task.notes)
     if history.stopped_early:
         report.line("stopped", f"early; the weights are those of epoch {history.best_epoch}, the best")
     test = None

@@ -19,7 +19,9 @@ from numba.core.caching import FunctionCache
 
 # NaN and infinity must reach the result, so neither may be assumed away; a sum may be taken in any order
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
-SUM: dict[str, Any] = OPTIONS | {"fastmath": {"contract", "nsz", "arcp", "reassoc"}}
+# ... and is always a part of what calls it: compiled on its own and again within its caller it would be two functions
+# with two orders, and which of them runs depends on what was compiled and what was loaded
+SUM: dict[str, Any] = OPTIONS | {"fastmath": {"contract", "nsz", "arcp", "reassoc"}, "forceinline": True}
 
 
 PRECISIONS = {"f": "float32", "d": "float64"}

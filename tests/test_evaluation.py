@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 
 import deepxp as dx
 from deepxp.evaluation import Evaluation
+from deepxp.inputs import check_finite
 
 
 def network(sizes, loss, **options):
@@ -136,3 +137,24 @@ def test_overflow_is_a_number_and_not_a_warning():
 def test_data_that_do_not_fit(X, y, error, message):
     with pytest.raises(error, match=message):
         dx.evaluate(network((4, 3), "softmax-cross-entropy"), X, y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_in_x_is_refused_with_its_sample(value):
+    net = network((4, 3), "softmax-cross-entropy")
+    X = np.ones((4, 24), np.float32)
+    X[0, 9], X[2, 5] = value, value
+    y = np.arange(24) % 3
+    with pytest.raises(dx.DataError, match=f"X holds {value} for sample 6"):
+        dx.evaluate(net, X, y)
+    with pytest.raises(dx.DataError, match=f"X holds {value} for sample 6"):
+        dx.train(net, np.ones((4, 24)), y, validation=(X, y))
+
+
+def test_nan_in_an_array_of_another_library_is_refused_too():
+    xp = pytest.importorskip("array_api_strict")
+    X = np.ones((4, 24), np.float32)
+    X[2, 5] = np.nan
+    with pytest.raises(dx.DataError, match="X holds nan for sample 6"):
+        check_finite(xp.asarray(X.T))
+    check_finite(xp.asarray(np.ones((24, 4), np.float32)))

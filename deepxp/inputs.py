@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepxp.errors import ConfigError, DataError, ShapeError
-from deepxp.namespaces import array_namespace, asnumpy, is_array
+from deepxp.namespaces import array_namespace, asnumpy, is_array, library
 from deepxp.ops.losses import Loss
 from deepxp.ops.typing import Array
 
@@ -47,12 +47,11 @@ def samples(X: Any, n: int) -> Array:
 
 def check_finite(table: Array) -> None:
     """Raises DataError naming the first sample of a table (m, n) that holds NaN or infinity."""
-    if not isinstance(table, np.ndarray):
+    if library(table) == "cupy":  # it is looked at where it is; any other is on the host, or has to come here
         xp = array_namespace(table)
         if bool(xp.all(xp.isfinite(table))):
             return
-        table = asnumpy(table)
-    _finite(table.T, "X")
+    _finite(asnumpy(table).T, "X")
 
 
 def count(name: str, value: int) -> int:

@@ -139,6 +139,15 @@ def test_data_that_do_not_fit(X, y, error, message):
         dx.evaluate(network((4, 3), "softmax-cross-entropy"), X, y)
 
 
+def test_nan_in_x_on_the_device_is_refused_too(backend):
+    X = np.ones((4, 24), np.float32)
+    net = dx.Network((4, 3), backend=backend)
+    dx.evaluate(net, net.backend.asarray(X), np.arange(24) % 3)
+    X[2, 5] = np.nan
+    with pytest.raises(dx.DataError, match="X holds nan for sample 6"):
+        dx.evaluate(net, net.backend.asarray(X), np.arange(24) % 3)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_in_x_is_refused_with_its_sample(value):
     net = network((4, 3), "softmax-cross-entropy")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from deepxp import metrics
-from deepxp.inputs import is_labels, samples, targets
+from deepxp.inputs import check_finite, is_labels, samples, targets
 from deepxp.network import CHUNK, Network
 from deepxp.ops.typing import Array
 from deepxp.recursions import class_column
@@ -23,6 +23,7 @@ class Evaluation:
     def of(cls, net: Network, X: Any, y: Any) -> "Evaluation":
         """Columns X (n[0], M) and their targets, checked against the network."""
         table = samples(X, net.sizes[0])
+        check_finite(table)
         return cls(table, targets(y, net.loss, net.sizes[-1], table.shape[0]))
 
     def run(self, net: Network) -> dict[str, float]:

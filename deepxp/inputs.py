@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepxp.errors import ConfigError, DataError, ShapeError
-from deepxp.namespaces import asnumpy, is_array
+from deepxp.namespaces import array_namespace, asnumpy, is_array, library
 from deepxp.ops.losses import Loss
 from deepxp.ops.typing import Array
 
@@ -43,6 +43,15 @@ def samples(X: Any, n: int) -> Array:
     if isinstance(table, np.ndarray) and not table.flags.c_contiguous:
         table = np.ascontiguousarray(table)
     return table
+
+
+def check_finite(table: Array) -> None:
+    """Raises DataError naming the first sample of a table (m, n) that holds NaN or infinity."""
+    if library(table) == "cupy":  # it is looked at where it is; any other is on the host, or has to come here
+        xp = array_namespace(table)
+        if bool(xp.all(xp.isfinite(table))):
+            return
+    _finite(asnumpy(table).T, "X")
 
 
 def count(name: str, value: int) -> int:
@@ -128,8 +137,8 @@ def _finite(values: Array, name: str) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         total = values.sum()
     if not np.isfinite(total) and not (good := np.isfinite(values)).all():
-        where = np.argwhere(~good)[0]
-        raise DataError(f"{name} holds {values[tuple(where)]} for sample {int(where[-1]) + 1}")
+        *rows, sample = np.argwhere(~good.T)[0][::-1]  # the first sample, not the first row
+        raise DataError(f"{name} holds {values[(*rows, sample)]} for sample {int(sample) + 1}")
 
 
 def sample_weights(

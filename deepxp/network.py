@@ -10,9 +10,10 @@ from deepxp import hyperparameters
 from deepxp.backend import Backend
 from deepxp.backend import backend as backend_of
 from deepxp.data.scaling import Scaler
-from deepxp.errors import ConfigError, ShapeError
+from deepxp.errors import ConfigError, DataError, ShapeError
 from deepxp.initialize import initial_theta
 from deepxp.inputs import samples
+from deepxp.namespaces import asnumpy
 from deepxp.ops import batches, dense
 from deepxp.ops.activations import ACTIVATIONS, Activation
 from deepxp.ops.losses import LOSSES, Loss
@@ -171,8 +172,20 @@ class Network:
 
         C classes: labels (m,). One output of a sigmoid: 1 where A[L] >= 0.5, else 0, (m,). Several labels at once: the
         same for each, (n[L], m). Numbers: A[L], (m,) for one output, else (n[L], m).
+
+        Raises DataError naming the first sample whose A[L] is NaN where a label is due: no label says so.
         """
-        return self.decide(self.predict_proba(X))
+        A = self.predict_proba(X)
+        self.check_decidable(A)
+        return self.decide(A)
+
+    def check_decidable(self, A: Array) -> None:
+        """Raises DataError for outputs A[L] (n[L], m) of classes of which one is NaN; numbers may be."""
+        xp = self.backend.xp if self.backend.owns(A) else np
+        if self.loss.name == "squared-error" or not bool(xp.any(bad := xp.isnan(A))):
+            return
+        sample = int(np.argmax(asnumpy(bad).any(axis=0))) + 1
+        raise DataError(f"A[L] is NaN for sample {sample}, so that it has no label; look for NaN or infinity in X")
 
     def decide(self, A: Array) -> Array:
         """The prediction for outputs A[L] (n[L], m), where A lives."""

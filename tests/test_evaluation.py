@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 
 import deepxp as dx
 from deepxp.evaluation import Evaluation
+from deepxp.inputs import check_finite
 
 
 def network(sizes, loss, **options):
@@ -144,3 +145,33 @@ def test_labels_that_do_not_lie_together_are_those_labels():
     net = dx.Network((5, 7, 3), backend="cpu", seed=2)
     for y in (table[:, 2], table[::-1, 1], table.T[3]):
         assert dx.evaluate(net, X, y) == dx.evaluate(net, X, y.copy())
+
+
+def test_nan_in_x_on_the_device_is_refused_too(backend):
+    X = np.ones((4, 24), np.float32)
+    net = dx.Network((4, 3), backend=backend)
+    dx.evaluate(net, net.backend.asarray(X), np.arange(24) % 3)
+    X[2, 5] = np.nan
+    with pytest.raises(dx.DataError, match="X holds nan for sample 6"):
+        dx.evaluate(net, net.backend.asarray(X), np.arange(24) % 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_in_x_is_refused_with_its_sample(value):
+    net = network((4, 3), "softmax-cross-entropy")
+    X = np.ones((4, 24), np.float32)
+    X[0, 9], X[2, 5] = value, value
+    y = np.arange(24) % 3
+    with pytest.raises(dx.DataError, match=f"X holds {value} for sample 6"):
+        dx.evaluate(net, X, y)
+    with pytest.raises(dx.DataError, match=f"X holds {value} for sample 6"):
+        dx.train(net, np.ones((4, 24)), y, validation=(X, y))
+
+
+def test_nan_in_an_array_of_another_library_is_refused_too():
+    xp = pytest.importorskip("array_api_strict")
+    X = np.ones((4, 24), np.float32)
+    X[2, 5] = np.nan
+    with pytest.raises(dx.DataError, match="X holds nan for sample 6"):
+        check_finite(xp.asarray(X.T))
+    check_finite(xp.asarray(np.ones((24, 4), np.float32)))

@@ -94,3 +94,18 @@ def test_a_row_with_nan_spoils_itself_alone(hidden, loss, backend):
     bad = np.isin(np.arange(40), [0, 17, 39])
     assert np.isnan(A[:, bad]).all()
     np.testing.assert_array_equal(A[:, ~bad], clean[:, ~bad])
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("loss", ["softmax-cross-entropy", "sigmoid-cross-entropy", "squared-error"])
+def test_a_row_with_nan_has_no_label(loss, outputs, backend):
+    """Numbers can be NaN; class 0 would be a lie."""
+    outputs = max(outputs, 2) if loss == "softmax-cross-entropy" else outputs
+    net = dx.Network((5, 7, outputs), "tanh", loss, backend=backend, seed=1)
+    X = np.random.default_rng(3).standard_normal((5, 40)).astype(np.float32)
+    X[0, 30], X[3, 20] = np.nan, np.nan
+    if loss == "squared-error":
+        assert np.isnan(net.predict(X)[..., [20, 30]]).all()
+        return
+    with pytest.raises(dx.DataError, match=r"A\[L\] is NaN for sample 21, so that it has no label"):
+        net.predict(X)

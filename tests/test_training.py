@@ -331,7 +331,7 @@ def test_a_gain_within_min_delta_is_none():
 def test_a_validation_loss_that_is_never_finite():
     X, y = data()
     with pytest.raises(dx.NonFiniteError, match="validation loss was never finite"):
-        dx.train(network(), X, y, epochs=4, validation=(np.full_like(X, np.nan), y), patience=2)
+        dx.train(network((4, 3)), X, y, epochs=4, validation=(np.full(X.shape, 1.7e308), y), patience=2)
 
 
 # weights of samples and classes

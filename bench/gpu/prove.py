@@ -38,6 +38,7 @@ TESTS = (
     "tests/test_random.py",
     "tests/test_cupy_double.py",
     "tests/test_estimators.py",
+    "tests/test_evaluation.py",
     "tests/test_extremes.py",
     "tests/test_golden.py",
     "tests/test_health.py",

@@ -55,6 +55,7 @@ def predict(arguments: Namespace) -> int:
         raise ConfigError(f"{arguments.model} predicts numbers; they have no probabilities, leave out --proba")
     dataset = load(settings, net, arguments.model, predicting=True)
     A = net.predict_proba(dataset.X.T)
+    net.check_decidable(A)
     said, names = _said(net, A), _names(net)
     if arguments.proba:
         proba = np.concatenate([1 - A, A]) if len(A) == 1 else A

@@ -52,7 +52,7 @@ examples:
   deepxp train iris.csv --target species --hidden none
   deepxp train houses.csv --loss squared-error --epochs 200 --patience 20
   deepxp train --config runs/digits-1/config.toml --seed 1
-  deepxp train --resume --out runs/digits-1      go on where it was stopped or killed
+  deepxp train --resume --out runs/digits-1      go on where it was stopped
 """
 EVALUATE = """\
 Metrics of a model on all rows of DATA, and for classes the confusion matrix;

@@ -10,7 +10,7 @@ from deepxp import hyperparameters
 from deepxp.backend import Backend
 from deepxp.backend import backend as backend_of
 from deepxp.data.scaling import Scaler
-from deepxp.errors import ConfigError, DataError, ShapeError
+from deepxp.errors import ConfigError, DataError, OutOfMemoryError, ShapeError
 from deepxp.initialize import initial_theta
 from deepxp.inputs import samples
 from deepxp.namespaces import asnumpy
@@ -74,6 +74,12 @@ class Network:
             )
         self.backend = backend_of(backend)
         if theta is None:
+            need, free = np.dtype(self.dtype).itemsize * count_parameters(self.sizes), self.backend.free_memory()
+            if free is not None and need > free:
+                raise OutOfMemoryError(
+                    f"the weights of {'-'.join(map(str, self.sizes))} need {need / 1e6:,.1f} MB on "
+                    f"{self.backend.name}, and {free / 1e6:,.1f} MB are free; take narrower layers"
+                )
             theta = initial_theta(self.sizes, self.g, self.seed)
         if theta.shape != (count_parameters(self.sizes),):
             raise ShapeError(f"theta must have shape ({count_parameters(self.sizes)},), got {tuple(theta.shape)}")

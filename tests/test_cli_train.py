@@ -332,7 +332,7 @@ def test_balanced_classes_change_the_weights(capsys, tmp_path):
         (["--hidden", "3,x"], 2, "--hidden must be sizes such as 256,128, or none, got '3,x'"),
         (["--activation", "swish"], 2, "--activation must be one of identity, relu"),
         (["nowhere.csv"], 1, "nowhere.csv: no such file"),
-        (["--hidden", "1000000,1000000"], 1, "take a smaller --hidden, or --batch-size 32"),
+        (["--hidden", "1000000,1000000"], 1, "take narrower layers"),
     ],
 )
 def test_what_does_not_fit(capsys, tmp_path, options, code, message):

@@ -86,3 +86,19 @@ def test_the_command_line_says_the_batch_size(monkeypatch, tmp_path, capsys):
     assert main([*run, "--batch-size", "1400"]) == 0
     assert main([*run, "--hidden", "3000", "--force"]) == 1
     assert "narrower layers" in capsys.readouterr().err
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_drawn(monkeypatch):
+    from deepxp.backend import Backend
+
+    monkeypatch.setattr(Backend, "free_memory", lambda self: 10**6)
+    with pytest.raises(dx.OutOfMemoryError, match=r"weights of 4-1000-1000-2 need 4.0 MB on cpu.*narrower layers"):
+        dx.Network((4, 1000, 1000, 2), backend="cpu")
+    dx.Network((4, 100, 100, 2), backend="cpu")
+
+
+def test_the_notes_of_the_command_line_speak_of_flags():
+    from deepxp.cli.wording import as_flags
+
+    said = as_flags("clip the gradient (clip_norm=1.0), or take hidden='leaky_relu'")
+    assert said == "clip the gradient (--clip-norm 1), or take --activation leaky_relu"

@@ -35,7 +35,7 @@ def _from(module: str, **options: object) -> Callable:
     def build(task: str, threads: int, request: dict) -> dict[str, Case]:
         builders = import_module(f"contenders.{module}").TASKS
         if task not in builders:
-            raise NotImplementedError(f"takes no part in {task}")
+            raise LookupError(f"takes no part in {task}")
         return builders[task](threads=threads, **options, **request)
 
     return build

@@ -23,6 +23,7 @@ from deepxp.cli.problem import Problem, problem
 from deepxp.cli.progress import Progress
 from deepxp.cli.report import Report, count, shown, size
 from deepxp.cli.signals import Signals, StoppedBySignal
+from deepxp.cli.wording import as_flags
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, StoppedError
 from deepxp.evaluation import evaluate
@@ -121,7 +122,7 @@ def _fit(
         return _watched(settings, report, folder, task, net, optimizer, notes)
     finally:
         for note in notes:
-            report.line("note", note)
+            report.line("note", as_flags(note))
 
 
 def _watched(
@@ -228,7 +229,7 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
         f"{optimizer.name}, lr {optimizer.lr:g} ({settings.schedule})",
     )
     for note in notes(settings, task):
-        report.line("note", note)
+        report.line("note", as_flags(note))
     report.line("")
 
 

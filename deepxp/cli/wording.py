@@ -10,6 +10,7 @@ PHRASES = {
     "; weigh the samples with sample_weight": "",
     "raise limit_bytes": "raise --limit-bytes",
     "(limit_bytes)": "(--limit-bytes)",
+    "hidden='leaky_relu'": "--activation leaky_relu",
     "name the targets with target=": "name the targets with --target",
     "any table with delimiter=": "any table with --delimiter",
     "class_weight needs": "--class-weight needs",

@@ -71,21 +71,6 @@ def play_together(program: int, me: int, state: int, size: int, politely: int) -
 
 
 @native
-def enter(state: int, politely: int, get: int, put: int) -> None:
-    """The BLAS computes on one thread from here on."""
-    if get == 0:
-        return
-    lock, held, before = state + 8 * HELD, state + 8 * (HELD + 1), state + 8 * (HELD + 2)
-    spins = 0
-    while exchange(lock, 1) != 0:
-        spins = look(spins, politely)
-    if add(held, 1) == 0:
-        exchange(before, call_integer(get, 0))
-        call_integer(put, 1)
-    exchange(lock, 0)
-
-
-@native
 def hold(state: int, politely: int) -> None:
     """Keep everybody from entering and leaving."""
     spins = 0
@@ -100,17 +85,28 @@ def release(state: int) -> None:
 
 
 @native
+def enter(state: int, politely: int, get: int, put: int) -> None:
+    """The BLAS computes on one thread from here on."""
+    if get == 0:
+        return
+    held, before = state + 8 * (HELD + 1), state + 8 * (HELD + 2)
+    hold(state, politely)
+    if add(held, 1) == 0:
+        exchange(before, call_integer(get, 0))
+        call_integer(put, 1)
+    release(state)
+
+
+@native
 def leave(state: int, politely: int, put: int) -> None:
     """And on as many as before, when the last one has left."""
     if put == 0:
         return
-    lock, held, before = state + 8 * HELD, state + 8 * (HELD + 1), state + 8 * (HELD + 2)
-    spins = 0
-    while exchange(lock, 1) != 0:
-        spins = look(spins, politely)
+    held, before = state + 8 * (HELD + 1), state + 8 * (HELD + 2)
+    hold(state, politely)
     if add(held, -1) == 1:
         call_integer(put, load(before))
-    exchange(lock, 0)
+    release(state)
 
 
 @native

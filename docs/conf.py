@@ -14,7 +14,7 @@ html_title = f"deepxp {release}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "equations", "docstrings", "root_pages"]
 exclude_patterns = ["_ext"]
 html_theme, html_static_path, html_css_files = "furo", ["_static"], ["equations.css"]
-html_copy_source = False
+html_copy_source, smartquotes = False, False
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -22,8 +22,10 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 maximum_signature_line_length = 80
 
-# Names of signatures that are not ours: the standard library's, NumPy's, scikit-learn's, and those that stand for any.
+# Names in signatures that are nobody's page: the standard library's, NumPy's, and aliases that are clear by their name.
 nitpick_ignore_regex = [
-    ("py:.*", r"(Any|Array|Namespace|Self|Callable|Sequence|Mapping|Iterator|ModuleType|Path|AbstractContextManager)"),
-    ("py:.*", r"(np|npt|os|sklearn|numpy|collections)\..*"),
+    ("py:.*", r"(np|npt|numpy|os|types|collections)\..*"),
+    ("py:.*", r"deepxp\.(ops\.activations\.Activation|explain\.explanation\.Section)"),
+    ("py:.*", r"Any|Array|Callable|Iterator|Mapping|Namespace|Path|Rule|Self|Sequence|ModuleType|AbstractContextManager"),
+    ("py:.*", r"Columns|Header|Kind|Target|Where|FolderLock|Position|list\[.*"),
 ]

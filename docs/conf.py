@@ -1,4 +1,4 @@
-"""How these pages become HTML: `nox -s docs`, and they are in build/docs. Nothing is fetched, then or when they are read."""
+"""How these pages become HTML: `nox -s docs` writes build/docs. Nothing is fetched, then or when they are read."""
 
 import sys
 from pathlib import Path
@@ -26,6 +26,9 @@ maximum_signature_line_length = 80
 nitpick_ignore_regex = [
     ("py:.*", r"(np|npt|numpy|os|types|collections)\..*"),
     ("py:.*", r"deepxp\.(ops\.activations\.Activation|explain\.explanation\.Section)"),
-    ("py:.*", r"Any|Array|Callable|Iterator|Mapping|Namespace|Path|Rule|Self|Sequence|ModuleType|AbstractContextManager"),
+    (
+        "py:.*",
+        r"Any|Array|Callable|Iterator|Mapping|Namespace|Path|Rule|Self|Sequence|ModuleType|AbstractContextManager",
+    ),
     ("py:.*", r"Columns|Header|Kind|Target|Where|FolderLock|Position|list\[.*"),
 ]

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from deepxp.cli import main
 
-OTHERS = ("python ", "nox ", "bench/", "from ")  # commands of other programs: installers, the checks of a checkout
+OTHERS = ("python ", "nox ", "bench/")  # commands of other programs: installers, the checks of a checkout
 DIRECTIVES = ("{toctree}", "{eval-rst}")
 FENCE = re.compile(r"(?:^<!-- not run: ([^\n]+) -->\n)?^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
@@ -39,11 +39,11 @@ class Block(NamedTuple):
 
 def blocks(page):
     """All fenced blocks of a page that hold code or what code says."""
-    found = []
-    for match in FENCE.finditer(page):
-        if not match[2].startswith(DIRECTIVES):
-            found.append(Block(match[2], match[3], page.count("\n", 0, match.start()) + 1, match[1]))
-    return found
+    return [
+        Block(match[2], match[3], page.count("\n", 0, match.start()) + 1, match[1])
+        for match in FENCE.finditer(page)
+        if not match[2].startswith(DIRECTIVES)
+    ]
 
 
 def indented(page):
@@ -52,7 +52,7 @@ def indented(page):
     return re.findall(r"(?<=\n\n)    .+", outside)
 
 
-class Difference(AssertionError):
+class PageError(AssertionError):
     """A page says something else than what it says it of."""
 
 
@@ -73,12 +73,12 @@ def close(a, b):
 
 
 def compare(shown, said):
-    """Raises Difference for the first line of `shown` that was not said."""
+    """Raises PageError for the first line of `shown` that was not said."""
     shown, said = ([line for line in text.split("\n") if line.strip()] for text in (shown, said))
     for k in range(max(len(shown), len(said))):
         if k >= min(len(shown), len(said)) or not matches(shown[k], said[k]):
             here, there = "\n    ".join(shown[k : k + 3]), "\n    ".join(said[k : k + 3])
-            raise Difference(f"the page shows\n    {here}\nand it says\n    {there}")
+            raise PageError(f"the page shows\n    {here}\nand it says\n    {there}")
 
 
 def abbreviated(shown, said):
@@ -106,10 +106,12 @@ def alike(shown, said):
 
 class Page:
     """Runs the blocks of a page in the current folder. `smaller` are arguments added to a command that starts so, for
-    a run in a moment in place of minutes; `fails` are commands that end with an error, as they should."""
+    a run in a moment in place of minutes; `fails` are commands that end with an error, as they should, and without a
+    GPU those that ask for one do."""
 
-    def __init__(self, smaller=(), fails=()):
-        self.names, self.said, self.smaller, self.fails = {"__name__": "__main__"}, "", dict(smaller), tuple(fails)
+    def __init__(self, smaller=(), fails=(), *, with_a_gpu=False):
+        self.names, self.said = {"__name__": "__main__"}, ""
+        self.smaller, self.fails, self.with_a_gpu = dict(smaller), tuple(fails), with_a_gpu
         self.not_run = self.of_others = 0
 
     def run(self, block):
@@ -117,7 +119,9 @@ class Page:
         if block.reason is not None:
             self.not_run += 1
             return block.text
-        return {"python": self.python, "": self.output, "console": self.console, "sh": self.shell}[block.language](block)
+        return {"python": self.python, "": self.output, "console": self.console, "sh": self.shell}[block.language](
+            block
+        )
 
     def python(self, block):
         out = io.StringIO()
@@ -158,7 +162,8 @@ class Page:
         out = io.StringIO()
         with redirect_stdout(out), redirect_stderr(out):
             code = main(words[1:] + more)
-        assert bool(code) == line.startswith(self.fails or ("\0",)), (line, code, out.getvalue())
+        fails = line.startswith(self.fails) or ("--device gpu" in line and not self.with_a_gpu)
+        assert bool(code) == fails, f"{line} ended with {code}: {out.getvalue()}"
         return out.getvalue()
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from deepxp.devices import Device, cupy_wheels
-from deepxp.kernels.team import size
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -29,10 +28,19 @@ def describe(devices: tuple[Device, ...]) -> dict[str, Any]:
         "numpy": np.__version__,
         "blas": name,
         "blas_threads": threads,
-        "kernel_threads": size(),
+        "kernel_threads": kernel_threads(),
         "numba": _version("numba"),
         "cupy": next((_version(wheel) for wheel in cupy_wheels()), None),
     }
+
+
+def kernel_threads() -> int:
+    """On how many threads deepxp's own kernels run at most: one without Numba."""
+    try:
+        from deepxp.kernels.team import size
+    except ImportError:
+        return 1
+    return size()
 
 
 def blas() -> tuple[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import Block, PageError, Page, abbreviated, blocks, compare, indented, updated
+from pages import Block, Page, PageError, abbreviated, blocks, compare, indented, updated
 
 import deepxp
 from deepxp.data import digits

@@ -14,7 +14,7 @@ html_title = f"deepxp {release}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "equations", "docstrings", "root_pages"]
 exclude_patterns = ["_ext"]
 html_theme, html_static_path, html_css_files = "furo", ["_static"], ["equations.css"]
-html_copy_source, smartquotes = False, False
+html_copy_source, smartquotes, highlight_language = False, False, "text"
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

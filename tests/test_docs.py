@@ -1,7 +1,7 @@
 """README.md and docs/: every block of code runs, and what it prints is what stands there. See `pages` for how.
 
-`python tests/test_docs.py [PAGE ...]` writes what is printed into the pages; what it changes is to be read before it is
-kept. What is said of formulas is tested in test_derivation.py, of promises in test_reliability.py.
+`python tests/test_docs.py [PAGE ...]` writes what is printed into the pages, and the picture of a training; what it
+changes is to be read before it is kept. What is said of formulas is tested in test_derivation.py, of promises in test_reliability.py.
 """
 
 import re
@@ -172,6 +172,10 @@ def test_an_equation_is_set_apart_and_no_sign_of_it_is_taken_for_markup():
     assert shown[shown.index("::") :] == ["::", "", "    y = x", ""]
 
 
+def test_one_word_may_be_emphasised():
+    assert list(markup()["plain"](["It is *consumed*, 2 * 3 * 4"], False)) == [r"It is *consumed*, 2 \* 3 \* 4", ""]
+
+
 def test_the_meanings_of_parameters_become_a_list():
     shown = list(markup()["plain"](["one: the first", "    of them", "two: the other"], False))
     assert shown == ["* one: the first of them", "* two: the other", ""]
@@ -243,3 +247,4 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
             text = updated(text_of(name), runner(name, Path(folder)))
         (ROOT / name).write_text(text, "utf-8")
+    runpy.run_path(str(ROOT / "scripts" / "terminal_picture.py"), run_name="__main__")

@@ -16,15 +16,20 @@ from deepxp.network import Network
 from deepxp.optimizers import OPTIMIZERS
 
 CODE = re.compile(r"`([^`]+)`")
+WORD = re.compile(r"((?<!\S)\*\w+\*(?!\w))")  # *consumed*
 SPECIAL = re.compile(r"([\\*_|])")
 SOURCE = re.compile(r" {4}(\([^()]*\))$")  # `g(Z) = max(Z, 0.01 Z)    (Maas et al. 2013)`
 EQUATION = re.compile(r"[\w\]')|] = |^\S+ = ")
 
 
 def escaped(text):
-    """reStructuredText that says a line as it is, but `code` as code."""
+    """reStructuredText that says a line as it is, but `code` as code and an *emphasised* word as one."""
     parts = CODE.split(text)
-    return "".join(f"``{part}``" if k % 2 else SPECIAL.sub(r"\\\1", part) for k, part in enumerate(parts))
+    parts[1::2] = [f"``{code}``" for code in parts[1::2]]
+    for k in range(0, len(parts), 2):
+        pieces = WORD.split(parts[k])
+        parts[k] = "".join(piece if i % 2 else SPECIAL.sub(r"\\\1", piece) for i, piece in enumerate(pieces))
+    return "".join(parts)
 
 
 def plain(lines, opens_with_an_equation):

@@ -1,7 +1,8 @@
 """README.md and docs/: every block of code runs, and what it prints is what stands there. See `pages` for how.
 
 `python tests/test_docs.py [PAGE ...]` writes what is printed into the pages, and the picture of a training; what it
-changes is to be read before it is kept. What is said of formulas is tested in test_derivation.py, of promises in test_reliability.py.
+changes is to be read before it is kept. What is said of formulas is tested in
+test_derivation.py, of promises in test_reliability.py.
 """
 
 import re
@@ -20,6 +21,9 @@ from deepxp.data import digits
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+ELSEWHERE = {"docs/estimators.md": "test_estimators.py", "docs/export.md": "test_exchange_docs.py"}  # run these
+HERE = [name for name in NAMES if name not in ELSEWHERE]
+NEEDS = {"docs/seeing.md": "tensorboardX"}
 
 # (blocks that are not run, each with its reason before it; commands that are not deepxp's) by page; no other has any.
 NOT_RUN = {
@@ -32,6 +36,7 @@ NOT_RUN = {
 }
 SMALLER = {
     "deepxp bench": ("--m", "8", "--n", "8", "--quick", "--limit", "0.1"),
+    "deepxp train moons.csv": ("--epochs", "2"),
 }
 # Commands that end with an error, as the page says; of one with --device gpu only where there is none.
 FAILS = ("deepxp train --resume --out runs/long --lr 0.01", "deepxp train --resume --out runs/mnist")
@@ -85,13 +90,15 @@ pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the docume
 
 def runner(name, folder):
     """What runs the blocks of a page in a folder, with the files there that the page speaks of."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"{name} is about {NEEDS[name]}, too")
     FILES.get(name, lambda folder: None)(folder)
     there_is_a_gpu = any(device.usable for device in deepxp.devices() if device.name != "cpu")
     return Page(SMALLER, FAILS, with_a_gpu=there_is_a_gpu)
 
 
 @pytest.mark.filterwarnings("default")  # what a reader would see as a warning is no error of the page
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HERE)
 def test_every_block_runs_and_says_what_the_page_shows(name, tmp_path):
     with chdir(tmp_path):
         page = runner(name, tmp_path)
@@ -101,6 +108,11 @@ def test_every_block_runs_and_says_what_the_page_shows(name, tmp_path):
             except Exception as error:
                 raise AssertionError(f"{name}, line {block.line}: {error}") from error
     assert (page.not_run, page.of_others) == NOT_RUN.get(name, (0, 0))
+
+
+def test_what_is_run_elsewhere_is_run_there():
+    for name in set(ELSEWHERE) & set(NAMES):
+        assert Path(name).name in (Path(__file__).parent / ELSEWHERE[name]).read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -243,7 +255,7 @@ def test_a_block_without_a_fence_is_seen():
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or NAMES:
+    for name in sys.argv[1:] or HERE:
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
             text = updated(text_of(name), runner(name, Path(folder)))
         (ROOT / name).write_text(text, "utf-8")

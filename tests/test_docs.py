@@ -178,8 +178,10 @@ def markup():
 
 
 def test_an_equation_is_set_apart_and_no_sign_of_it_is_taken_for_markup():
-    shown = list(markup()["plain"](["dW[l] = 1/m dZ[l] * A_^T", "", "With `dZ` |x|, it is*", "", "    y = x"], True))
-    assert shown[:3] == [".. container:: equation", "", r"   | dW[l] = 1/m dZ[l] \* A\_^T"]
+    shown = list(
+        markup()["plain"]([r"dW[l] = 1/m dZ[l] * A_^T \ x", "", "With `dZ` |x|, it is*", "", "    y = x"], True)
+    )
+    assert shown[:3] == [".. container:: equation", "", r"   | dW[l] = 1/m dZ[l] \* A\_^T \\ x"]
     assert r"With ``dZ`` \|x\|, it is\*" in shown
     assert shown[shown.index("::") :] == ["::", "", "    y = x", ""]
 

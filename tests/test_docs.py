@@ -21,7 +21,11 @@ from deepxp.data import digits
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-ELSEWHERE = {"docs/estimators.md": "test_estimators.py", "docs/export.md": "test_exchange_docs.py"}  # run these
+ELSEWHERE = {  # the tests that run the pages which need more than the test extra, or to the last digit
+    "docs/estimators.md": "test_estimators.py",
+    "docs/export.md": "test_exchange_docs.py",
+    "docs/namespaces.md": "test_namespaces_docs.py",
+}
 HERE = [name for name in NAMES if name not in ELSEWHERE]
 NEEDS = {"docs/seeing.md": "tensorboardX"}
 

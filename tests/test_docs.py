@@ -5,6 +5,7 @@ changes is to be read before it is kept. What is said of formulas is tested in
 test_derivation.py, of promises in test_reliability.py.
 """
 
+import importlib.util
 import re
 import runpy
 import sys
@@ -42,7 +43,7 @@ SMALLER = {
     "deepxp bench": ("--m", "8", "--n", "8", "--quick", "--limit", "0.1"),
     "deepxp train moons.csv": ("--epochs", "2"),
 }
-# Commands that end with an error, as the page says; of one with --device gpu only where there is none.
+# Commands that end with an error, as the page says.
 FAILS = ("deepxp train --resume --out runs/long --lr 0.01", "deepxp train --resume --out runs/mnist")
 
 
@@ -81,13 +82,22 @@ def images(folder):
     np.savetxt(folder / "test.csv", np.column_stack([rows, y[400:440]]), "%d", ",")
 
 
-def both(folder):
-    """A table and images."""
+def sales(folder):
+    """A table with a date, a number of each row, and words."""
+    rows = [
+        f"2026-01-{k % 28 + 1:02},{k},{'Oslo' if k % 3 else 'Turin'},{k % 7},{k % 3 + k % 7 > 3}" for k in range(90)
+    ]
+    (folder / "sales.csv").write_text("\n".join(["date,id,city,rooms,sold", *rows]) + "\n")
+
+
+def all_tables(folder):
+    """Those that README.md speaks of."""
     flowers(folder, "table.csv")
+    sales(folder)
     images(folder)
 
 
-FILES = {"README.md": both, "docs/start.md": flowers, "docs/cli.md": four_digits, "docs/accuracy.md": images}
+FILES = {"README.md": all_tables, "docs/start.md": flowers, "docs/cli.md": four_digits, "docs/accuracy.md": images}
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documents are not beside these tests")
 
@@ -97,8 +107,11 @@ def runner(name, folder):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name], reason=f"{name} is about {NEEDS[name]}, too")
     FILES.get(name, lambda folder: None)(folder)
-    there_is_a_gpu = any(device.usable for device in deepxp.devices() if device.name != "cpu")
-    return Page(SMALLER, FAILS, with_a_gpu=there_is_a_gpu)
+    there = {
+        "--device gpu": any(device.usable for device in deepxp.devices() if device.name != "cpu"),
+        "--onnx": importlib.util.find_spec("onnx") is not None,
+    }
+    return Page(SMALLER, FAILS, [flag for flag, usable in there.items() if not usable])
 
 
 @pytest.mark.filterwarnings("default")  # what a reader would see as a warning is no error of the page

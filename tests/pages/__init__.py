@@ -106,12 +106,12 @@ def alike(shown, said):
 
 class Page:
     """Runs the blocks of a page in the current folder. `smaller` are arguments added to a command that starts so, for
-    a run in a moment in place of minutes; `fails` are commands that end with an error, as they should, and without a
-    GPU those that ask for one do."""
+    a run in a moment in place of minutes; `fails` are commands that end with an error, as they should, and so do those
+    with one of the flags `lacking`: what that takes is not there."""
 
-    def __init__(self, smaller=(), fails=(), *, with_a_gpu=False):
+    def __init__(self, smaller=(), fails=(), lacking=()):
         self.names, self.said = {"__name__": "__main__"}, ""
-        self.smaller, self.fails, self.with_a_gpu = dict(smaller), tuple(fails), with_a_gpu
+        self.smaller, self.fails, self.lacking = dict(smaller), tuple(fails), tuple(lacking)
         self.not_run = self.of_others = 0
 
     def run(self, block):
@@ -162,7 +162,8 @@ class Page:
         out = io.StringIO()
         with redirect_stdout(out), redirect_stderr(out):
             code = main(words[1:] + more)
-        fails = line.startswith(self.fails) or ("--device gpu" in line and not self.with_a_gpu)
+        command = " ".join(words)  # without what is said of it
+        fails = command.startswith(self.fails) or any(flag in command for flag in self.lacking)
         assert bool(code) == fails, f"{line} ended with {code}: {out.getvalue()}"
         return out.getvalue()
 

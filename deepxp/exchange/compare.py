@@ -21,7 +21,7 @@ def apart(a: np.ndarray, p: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):
         same = (a == p) | (np.isnan(a) & np.isnan(p))
         relative = np.where(same, 0.0, np.abs(a - p) / np.maximum(1.0, np.abs(p)))
-    return float(np.nan_to_num(relative, nan=math.inf).max(initial=0.0))
+    return float(np.nan_to_num(relative, nan=math.inf, posinf=math.inf).max(initial=0.0))
 
 
 def allowed(net: Network) -> float:

@@ -132,7 +132,9 @@ def _written(onnx: Any, graph: Graph, X: Value, outputs: list[Value], sizes: tup
     _name_all(graph)
 
     def attribute(x: Any) -> Any:
-        return kind(x) if isinstance(x, np.dtype) else onnx.numpy_helper.from_array(x) if isinstance(x, np.ndarray) else x
+        if isinstance(x, np.ndarray):
+            return onnx.numpy_helper.from_array(x)
+        return kind(x) if isinstance(x, np.dtype) else x
 
     nodes = [
         helper.make_node(

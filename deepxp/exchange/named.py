@@ -55,7 +55,10 @@ def layers_of(named: Mapping[str, Any], order: Sequence[str] | None = None) -> l
 
 
 def _checked(name: str, array: Any, ndim: int) -> np.ndarray:
-    values: np.ndarray = asnumpy(array.detach() if hasattr(array, "detach") else array)
+    try:
+        values: np.ndarray = asnumpy(array.detach() if hasattr(array, "detach") else array)
+    except DataError as error:  # bfloat16, which NumPy lacks
+        raise DataError(f"{name!r:.80}: {error}; pass it as float32") from None
     if values.dtype.kind != "f":
         raise DataError(f"{name!r:.80} is of dtype {values.dtype}; pass it as float32, or as another float of NumPy's")
     if values.ndim != ndim or 0 in values.shape:

@@ -22,7 +22,8 @@ def state_dict(net: Network, *, layers: Sequence[str] | None = None) -> dict[str
     """{"0.weight": W[1], "0.bias": b[1], "2.weight": W[2], ...}, as nn.Sequential(Linear, g, Linear, ...) names them.
 
     W[l] (n[l], n[l-1]) and b[l] (n[l],) in NumPy, copies. `layers` are other names, such as ("fc1", "fc2").
-    The scaler becomes part of the first layer: its inputs are not to be scaled.
+    The scaler becomes part of the first layer, so that inputs are not to be scaled. Where the mean of a feature is k
+    times its deviation, this costs the answers up to k roundings; `net.to(dtype="float64")` has more of them to lose.
     Raises ConfigError for names that are not one for each layer.
     """
     names = _names(layers, [str(2 * l) for l in range(net.L)])

@@ -93,6 +93,11 @@ def test_the_graph_computes_what_the_network_says(g, loss):
     np.testing.assert_allclose(said(net, rows), net.predict_proba(rows.T).T, rtol=1e-12, atol=1e-15)
 
 
+def test_a_prediction_drops_nothing():
+    net = network(dropout=0.5)
+    np.testing.assert_allclose(said(net, table()), net.predict_proba(table().T).T, rtol=1e-12, atol=1e-15)
+
+
 def test_a_graph_in_single_precision_has_nothing_in_double_precision():
     net = network("gelu", dtype="float32", scaler=Scaler.fit(table()))
     graph = Graph("float32")
@@ -156,6 +161,7 @@ def test_log1p_loses_nothing_near_zero_and_is_right_far_from_it():
         lambda xp, Z: Z * xp.sum(Z),
         lambda xp, Z: xp.max(Z, axis=0) - Z,
         lambda xp, Z: (Z > 0.0) * Z,
+        lambda xp, Z: (Z > 0.0) * 2.0 + (Z > 1.0),
         lambda xp, Z: xp.where((Z > 0.0) & ~(Z >= 1.0), Z, -Z),
         lambda xp, Z: xp.where((Z < -1.0) | (Z != Z), 1.0, 0.0),
         lambda xp, Z: xp.where(Z <= 0.0, 2.0, Z),

@@ -145,8 +145,10 @@ def test_sorted_names_without_numbers_need_to_be_told_their_order_unless_the_siz
     told = ["in", "hidden", "out"]
     assert order(arrive(named, layers=told), named) == [f"{name}.weight" for name in told]
     autoencoder = {"decoder.weight": np.ones((4, 3)), "encoder.weight": np.ones((3, 4))}  # 3-4-3, or 4-3-4?
-    with pytest.raises(ConfigError, match="say which is first"):
-        arrive(autoencoder)
+    same = {f"{name}.weight": np.ones(shape) for name, shape in (("a", (3, 4)), ("b", (3, 3)), ("c", (3, 3)))}
+    for unclear in (autoencoder, same):
+        with pytest.raises(ConfigError, match="say which is first"):
+            arrive(unclear)
     sizes = {"first.weight": np.ones((4, 3)), "second.weight": np.ones((5, 4))}
     assert arrive(sizes).sizes == (3, 4, 5)
 
@@ -271,4 +273,4 @@ def test_a_file_of_another_program_arrives_in_the_right_order_and_load_says_how(
 @pytest.mark.parametrize("name", ["9" * 5000 + ".weight", "." * 300 + "weight", "weight", "/bias", "\x1b[2J", ""])
 def test_names_from_a_file_of_a_stranger_are_only_names(name):
     with suppress(ConfigError, DataError):
-        assert arrive({name: np.ones((3, 3)), "0.weight": np.ones((3, 3))}).L == 2
+        assert arrive({"0.weight": np.ones((3, 3)), name: np.ones((3, 3))}).L == 2

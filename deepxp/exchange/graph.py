@@ -21,7 +21,7 @@ import numpy as np
 from deepxp.errors import ConfigError
 from deepxp.ops.typing import Array
 
-OPSET = 13  # the newest that a node here needs, with float64; also what quantization by channel asks for
+OPSET = 13  # nothing here needs a later one; 12 would do, but quantization by channel asks for 13
 IR_VERSION = 7  # the file format of that time
 
 CALLS = {

@@ -48,4 +48,4 @@ def test_the_commands_and_examples_say_what_the_document_shows(tmp_path, monkeyp
             ran += 1
         elif not language:  # what the Python before it printed
             assert printed == text
-    assert ran == 9
+    assert ran == 10

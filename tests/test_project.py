@@ -103,6 +103,7 @@ def test_a_list_that_is_named_in_a_test_is_there():
         *(("test_updates.py", "RULES"), ("test_tape.py", "RULES"), ("test_kernels.py", "RULES")),
         *(("test_functions.py", "RATES"), ("test_functions.py", "STATES"), ("test_functions.py", "ACTIVATIONS")),
         *(("test_network.py", "ACTIVATIONS"), ("test_gradcheck.py", "ACTIVATIONS")),
+        *(("test_activations.py", "LIMITS"), ("test_losses.py", "EVALUATE")),
     ):
         text = (ROOT / "tests" / file).read_text(encoding="utf-8")
         assert re.search(rf"^{name} = ", text, re.MULTILINE), (file, name)

@@ -1,5 +1,8 @@
 """C = alpha A B in registers: the product is NumPy's, at every size that a tile, a panel and a sum can end at."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -121,3 +124,42 @@ def test_a_layer_takes_it_where_the_processor_has_a_tile_and_the_blas_where_not(
         Z, A = np.full((30, 50), np.nan, dtype), np.full((30, 50), np.nan, dtype)
         assert once("dense_forward", W, b, A_prev, ACTIVATIONS["tanh"], Z, A)
         assert_allclose(A, expected, rtol=1e-5, atol=1e-5)
+
+
+AT_THE_END = """
+import ctypes, mmap, sys
+import subprocess
+import sys
+
+import numpy as np
+sys.path[:0] = {path!r}
+from test_product import Tile, multiplied
+
+def at_the_end(X):
+    '''X in memory whose last byte is the last that may be read.'''
+    page = mmap.PAGESIZE
+    size = -(-X.nbytes // page) * page
+    memory = mmap.mmap(-1, size + page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + size), page, 0) == 0
+    there = np.frombuffer(memory, X.dtype, X.size, offset=size - X.nbytes).reshape(X.shape)
+    there[...] = X
+    kept.append(memory)
+    return there
+
+kept, rng = [], np.random.default_rng(0)
+for n in (1, 5, 8, 13, 16, 19, 32, 37):
+    for turned_a in (False, True):
+        for turned_b in (False, True):
+            A, B = (rng.normal(size=shape).astype("float32") for shape in ((11, 21), (21, n)))
+            A = at_the_end(np.ascontiguousarray(A.T)).T if turned_a else at_the_end(A)
+            B = at_the_end(np.ascontiguousarray(B.T)).T if turned_b else at_the_end(B)
+            np.testing.assert_allclose(multiplied("float32", Tile(8, 2, 16), A, B), A @ B, rtol=1e-4, atol=1e-4)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is protected by a call of Linux")
+def test_nothing_is_read_behind_the_operands():
+    script = AT_THE_END.format(path=sys.path)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr or "it read where nothing may be read"

@@ -31,7 +31,7 @@ from releasing.problem import ReleaseError, run
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = Path(__file__).resolve().parent / "releasing" / "smoke.py"
 TOOLS = ("twine", "check_wheel_contents")
-QUICK = ("release", "project", "data_digits", "derivation", "updates", "recursions", "cli_info_check")
+QUICK = ("release", "project", "data_digits", "derivation", "updates", "recursions", "machine")
 """Tests of the sdist that are run: of what stands beside the package, and of what trains."""
 
 NO_COMMIT = "1577836800"  # 2020-01-01

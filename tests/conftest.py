@@ -1,5 +1,6 @@
 """The backends on which the tests of the mathematics run, and what holds for a whole run of the tests."""
 
+import gc
 import importlib
 import signal
 from types import SimpleNamespace
@@ -48,6 +49,13 @@ def gpu(request, monkeypatch):
     """A GPU, pretended and real: what only a GPU can prove is run on the double, too, so that no test runs for the
     first time where one is at hand."""
     return make_backend(request.param, monkeypatch)
+
+
+def pytest_collection_finish():
+    """What was imported to collect the tests stays to the end: no garbage collection needs to look at it again. With a
+    recorded step comes one, and some hundred thousand objects of SymPy, Numba and others took it a quarter of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

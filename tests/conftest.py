@@ -53,7 +53,7 @@ def gpu(request, monkeypatch):
 
 def pytest_collection_finish():
     """What was imported to collect the tests stays to the end: no garbage collection needs to look at it again. With a
-    recorded step comes one, and some hundred thousand objects of SymPy, Numba and others took it a quarter of a second."""
+    recorded step comes one, and the hundred thousands of objects of SymPy, Numba and others took it 0.1 s."""
     gc.collect()
     gc.freeze()
 

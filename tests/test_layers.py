@@ -35,7 +35,7 @@ ROOMS = {
         "data",
         "metrics",
     ],
-    3: ["initialize", "network", "optimizers", "recursions"],
+    3: ["initialize", "machine", "network", "optimizers", "recursions"],
     4: ["agreement", "checkpoints", "gradcheck", "evaluation", "footprint", "health", "history"],
     5: ["training", "step", "functions", "explain"],
     6: ["benchmark", "cli", "estimators"],
@@ -72,13 +72,14 @@ AROUND = {
     "devices",
     "estimators",
     "explain",
+    "machine",
     "memory",
     "safetensors",
     "toml",
 }
 MOST_CODE_LINES = 2500
 MOST_CODE_LINES_OF_KERNELS = (
-    2400  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
+    2450  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
 )
 # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950
 MOST_CODE_LINES_AROUND = 6700

@@ -58,6 +58,8 @@ def _operation(form: str, kind: str = REAL) -> Callable[..., C]:
 for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}.items():
     setattr(C, f"__{_name}__", _operation(f"{{0}} {_sign} {{1}}"))
     setattr(C, f"__r{_name}__", _operation(f"{{1}} {_sign} {{0}}"))
+C.__pow__ = _operation("pow({0}, {1})")  # type: ignore[attr-defined]
+C.__rpow__ = _operation("pow({1}, {0})")  # type: ignore[attr-defined]
 for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}.items():
     setattr(C, f"__{_name}__", _operation(f"{{}} {_sign} {{}}", CONDITION))
 for _name, _sign in {"and": "&&", "or": "||"}.items():

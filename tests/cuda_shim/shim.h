@@ -12,6 +12,8 @@
 #define FUNCTION(name)                                              \
     static inline float name(float x) { return __builtin_##name##f(x); } \
     static inline double name(double x) { return __builtin_##name(x); }
+static inline float pow(float x, float y) { return __builtin_powf(x, y); }
+static inline double pow(double x, double y) { return __builtin_pow(x, y); }
 FUNCTION(exp) FUNCTION(expm1) FUNCTION(log) FUNCTION(log1p) FUNCTION(sqrt) FUNCTION(tanh) FUNCTION(fabs)
 
 #define __global__

@@ -41,6 +41,11 @@ class Backend:
         shadowed = getattr(op, "__module__", "").startswith("deepxp.ops.")  # a user's function of the same name is not
         return partial(getattr(self.kernels, op.__name__, op) if shadowed else op, self.xp)
 
+    @property
+    def precision(self) -> str:
+        """Of the products of float32, one of PRECISIONS."""
+        return str(getattr(self.kernels, "short_form", FULL))
+
     def owns(self, x: Any) -> bool:
         """Is x an array of this namespace, on this device?"""
         return isinstance(x, np.ndarray)

@@ -14,8 +14,9 @@ from deepxp.optimizers import Optimizer
 
 
 class LossScale:
-    """The scale S of a run and what it follows from (`ops.loss_scale`): `state` holds S, the steps since it was changed,
-    the updates t, and the steps of this epoch that were left out for an overflow. `rates` are the optimizer's at t.
+    """The scale S of a run and what it follows from (`ops.loss_scale`): `state` holds S, the steps since it was
+    changed, the updates t, and the steps of this epoch that were left out for an overflow. `rates` are the optimizer's
+    at t.
 
     Nobody waits for any of it: whether a step is applied is decided where it is computed.
     """
@@ -35,8 +36,7 @@ class LossScale:
     @classmethod
     def of(cls, net: Network, optimizer: Optimizer) -> "LossScale | None":
         """None where nothing is rounded to float16."""
-        half = getattr(net.backend.kernels, "precision", "") == "fp16" and net.dtype == "float32"
-        return cls(net, optimizer) if half else None
+        return cls(net, optimizer) if net.backend.precision == "fp16" and net.dtype == "float32" else None
 
     def send(self, lr: float) -> None:
         """The learning rate of the next step."""

@@ -146,9 +146,7 @@ class TrainingStep:
         recorded(X)
         return self.net.backend.copied(work.J)
 
-    def _step(
-        self, work: Workspace, labels: bool, weighted: bool, filling: Filling | None, backend: Backend
-    ) -> None:
+    def _step(self, work: Workspace, labels: bool, weighted: bool, filling: Filling | None, backend: Backend) -> None:
         if filling is not None:
             filling(work)
         scale, change = self.loss_scale, backend[update]

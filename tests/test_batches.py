@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 import deepxp as dx
 from deepxp.backend import Backend
-from deepxp.data.batches import Batches, Streamed
+from deepxp.data.batches import Batches, Resident, Streamed
 from deepxp.footprint import memory_need
 from deepxp.kernels import streams
 
@@ -93,6 +93,31 @@ def test_on_a_device_the_tables_are_moved_once_and_gathered_there(monkeypatch):
         assert_array_equal(found.get(), expected[ROWS].astype(found.dtype))
 
 
+def test_on_a_device_a_batch_is_gathered_by_the_recorded_step(monkeypatch):
+    """Which samples are next is all that it is told."""
+    machine = install(monkeypatch)
+    rng = np.random.default_rng(0)
+    X, y, w = rng.integers(0, 256, (5, 40)).astype(np.uint8), rng.integers(0, 3, 40), rng.random(40) + 0.5
+    seen, run = [], dx.TrainingStep.run
+
+    def counted(self, *arguments, **options):
+        with machine.counting() as found:
+            J = run(self, *arguments, **options)
+        seen.append((found.kernels, found.gemms, found.host_waits, found.host_to_device))
+        return J
+
+    monkeypatch.setattr(dx.TrainingStep, "run", counted)
+    results = []
+    for kind in (Resident, Batches):
+        monkeypatch.setattr(Resident, "ready", kind.ready)
+        scaler = dx.data.Scaler.fit(X.T, "standard")
+        net = dx.Network((5, 4, 3), backend="gpu", seed=2, scaler=scaler)
+        dx.train(net, X, y, epochs=2, batch_size=8, sample_weight=w)
+        results.append(net.theta.get())
+    assert seen[4:10] == [(1, 0, 0, 0)] * 6  # the copy of J
+    assert_array_equal(*results)
+
+
 # data that do not fit on the device
 
 
@@ -108,14 +133,14 @@ def test_what_does_not_fit_stays_on_the_host(monkeypatch):
     X, Y, w = tables(m=640)
     nbytes = X.nbytes + Y.nbytes + w.nbytes
     for free, need, kind in (
-        (nbytes + 2048, 2048, Batches),
+        (nbytes + 2048, 2048, Resident),
         (nbytes + 2047, 2048, Streamed),
         (nbytes - 1, 0, Streamed),
     ):
         _, gpu = small_gpu(monkeypatch, free)
         assert type(Batches.of(gpu, X, Y, w, need=need)) is kind
     _, gpu = small_gpu(monkeypatch, X.nbytes + 512)
-    assert type(Batches.of(gpu, gpu.asarray(X), Y[:1], None)) is Batches  # it is there already
+    assert type(Batches.of(gpu, gpu.asarray(X), Y[:1], None)) is Resident  # it is there already
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int64, bool, ">f4"])

@@ -37,7 +37,7 @@ NAMES = sorted(
     if f.__module__ == kernels.__name__ and name in OPS
 )
 SHAPES = [(1, 1), (1, 31), (1, 33), (2, 32), (31, 1), (33, 2), (3, 64), (7, 257), (10, 5), (67, 13), (5, 1028)]
-COLUMNS = [(1000, 1), (1000, 33), (32000, 3), (2053, 5), (4096, 64), (255, 32), (1, 300)]
+COLUMNS = [(1000, 1), (1000, 33), (32000, 3), (2053, 5), (4096, 64), (255, 32), (257, 32), (1999, 9), (1, 300)]
 
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -120,6 +120,35 @@ def test_few_columns_of_many_classes_and_many_of_few(xp, name, dtype, kind):
     for seed, (C, m) in enumerate(COLUMNS):
         for call in cases(name, Numbers(dtype, kind, seed), C, m):
             assert_is_the_definition(xp, name, call)
+
+
+def launched(monkeypatch):
+    """The names of the kernels that are launched from here on."""
+    names, run = [], kernels._run
+
+    def noted(xp, source, name, *arguments):
+        names.append(name)
+        run(xp, source, name, *arguments)
+
+    monkeypatch.setattr(kernels, "_run", noted)
+    return names
+
+
+@both_precisions
+def test_columns_that_fit_are_kept_on_the_chip_and_others_are_read_again(xp, monkeypatch, dtype):
+    monkeypatch.setattr(kernels, "PARTIAL_SUMS", 2)  # as where there are so many columns that none is shared
+    names, most = launched(monkeypatch), kernels.KEPT[np.dtype(dtype).itemsize]
+    least = 32 // np.dtype(dtype).itemsize  # columns in the shortest access
+    greatest = 1024 * most // least
+    for C, m, kept in (
+        *((256, 32, False), (257, 31, True), (32 * most, 33, True), (32 * most + 1, 33, True)),
+        *((greatest, least + 1, True), (greatest + 1, least + 1, False), (300, least - 1, False)),
+    ):
+        for name in ("softmax", "softmax_cross_entropy", "softmax_cross_entropy_labels"):
+            for call in cases(name, Numbers(dtype, PLAIN if m < 33 else BROKEN), C, m):
+                names.clear()
+                assert_is_the_definition(xp, name, call)
+                assert [found.endswith("_kept") for found in names] == [kept], (C, m)
 
 
 @pytest.mark.parametrize("name", ["l2_penalty", "clip_by_norm", "all_finite", "cost", "l2_gradient", "weigh"])

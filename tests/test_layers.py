@@ -73,6 +73,7 @@ AROUND = {
     "devices",
     "estimators",
     "explain",
+    "loss_scale",
     "memory",
     "safetensors",
     "toml",

@@ -65,8 +65,8 @@ def product(
 
     A (p, k), B (k, q), out (p, q): each any view with one unit stride, such as W.T or a part of the flat gradient; out
     is no part of A or B. float32 is multiplied in float32, or with `tf32` in its short form; float64 in float64; two
-    operands of 16 bits are summed in float32, into out of either. `factors` (2,) are alpha and 0 in float32 on the device,
-    read there when the product is computed, each time that a recorded one is.
+    operands of 16 bits are summed in float32, into out of either. `factors` (2,) are alpha and 0 in float32 on the
+    device, read there when the product is computed, each time that a recorded one is.
     """
     if not _unit(out, 0):  # cuBLAS writes columns; out^T = B^T A^T is the same memory, read that way
         A, B, out = B.T, A.T, out.T

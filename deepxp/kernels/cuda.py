@@ -82,8 +82,8 @@ def rates(of: Callable[..., Any], dtype: str) -> str:
         lines, names = statements(of(*symbols("lr", "t")))
     except TypeError as error:
         raise ConfigError(
-            f"float16 counts the updates on the GPU, where the rates of {of.__qualname__} cannot be computed ({error}); "
-            "write them with + - * / and **, or take another precision"
+            f"float16 counts the updates on the GPU, where the rates of {of.__qualname__} cannot be computed "
+            f"({error}); write them with + - * / and **, or take another precision"
         ) from None
     lines += [f"out[{i}] = ({REAL[dtype]}){name};" for i, name in enumerate(names)]
     return f"""typedef double T;

@@ -27,6 +27,8 @@ MOST_BLOCKS = 4096  # of a loop over a vector; more only means that a thread goe
 MOST_ROWS = 65535  # of blocks in a grid
 PARTIAL_SUMS = 8192  # room for what blocks leave for the next kernel
 SUMMANDS = 512  # blocks that share a vector in a sum; a fixed number, so that every device adds in the same order
+KEPT = {4: 32, 8: 8}  # numbers of so many bytes that a thread of softmax.cu keeps
+CACHED = 256  # rows of 32 columns that are still in the cache of a multiprocessor when they are read again
 LONG_ROW = 8192  # numbers that a block may well add up alone
 
 
@@ -133,11 +135,20 @@ def _columns(C: int, m: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (-(-m // width),), (width, height)
 
 
+def _kept(C: int, m: int, itemsize: int) -> int:
+    """How many columns a block can have in its registers, each row of them at least 32 bytes; 0 where it is none."""
+    widths = [w for w in (32, 16, 8, 4) if w * itemsize >= 32 and w <= m and C * w <= 1024 * KEPT[itemsize]]
+    return widths[0] if C > CACHED and widths else 0
+
+
 def _down(xp: Namespace, name: str, Z: Array, *arguments: Any, parts: int = 1) -> None:
-    source, (grid, block), sums = cuda.plain("softmax", Z.dtype.name), _columns(*Z.shape), _scratch(xp)
+    C, m = Z.shape
+    source, (grid, block), sums = cuda.plain("softmax", Z.dtype.name), _columns(C, m), _scratch(xp)
+    if parts == 1 and (width := _kept(C, m, Z.itemsize)):
+        name, grid, block = f"{name}_kept", (-(-m // width),), (width, 1024 // width)
     if parts > 1:
-        _run(xp, source, "softmax_parts", (*grid, parts), block, *Z.shape, Z, sums)
-    _run(xp, source, name, (*grid, parts), block, *Z.shape, Z, sums, *arguments)
+        _run(xp, source, "softmax_parts", (*grid, parts), block, C, m, Z, sums)
+    _run(xp, source, name, (*grid, parts), block, C, m, Z, sums, *arguments)
 
 
 def _parts(C: int, m: int) -> int:
@@ -150,7 +161,7 @@ def _softmax(xp: Namespace, Z: Array, A: Array) -> None:
 
 
 def softmax(xp: Namespace, Z: Array) -> Array:
-    """Reads Z twice, writes the result."""
+    """Reads Z once where a block can keep its columns, else twice, and writes the result."""
     A = xp.empty(Z.shape, dtype=Z.dtype)
     _softmax(xp, Z, A)
     return A

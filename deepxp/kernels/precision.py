@@ -5,8 +5,9 @@
     fp16   both operands rounded to float16: 10 bits after the point, from 6e-8 to 65504, half of the bytes
 
 The sums are float32 in each. theta, its gradient, the optimizer's state, activations and losses are float32 too, so
-nothing is lost from one step to the next. float64 is not shortened. A training step in float16 takes `scaled(S)`, for
-derivatives may be smaller than its least number: S dZ is rounded in the place of dZ, and 1/S is a factor of the product.
+nothing is lost from one step to the next. float64 is not shortened. Training steps in float16 take `scaled(S)`, for
+derivatives may be smaller than its least number: S dZ is rounded in the place of dZ, and 1/S is a factor of the
+product.
 """
 
 from collections.abc import Callable
@@ -21,8 +22,8 @@ from deepxp.ops.typing import Array, Namespace
 class Kernels:
     """The kernels of `kernels.cupy` around another product."""
 
-    def __init__(self, precision: str, product: Callable[..., None]) -> None:
-        self.precision, self._product = precision, product
+    def __init__(self, short_form: str, product: Callable[..., None]) -> None:
+        self.short_form, self._product = short_form, product
 
     def __getattr__(self, name: str) -> Any:
         return getattr(cupy, name)

@@ -13,7 +13,9 @@ from test_graph import Plain, batches, graphs
 import deepxp as dx
 from deepxp import loss_scale as room
 from deepxp.backend import CupyBackend
+from deepxp.data.batches import Batches
 from deepxp.footprint import memory_need
+from deepxp.health import Health
 from deepxp.kernels import graph
 from deepxp.loss_scale import LossScale
 from deepxp.ops.dense import input_gradient, weight_gradient
@@ -320,6 +322,21 @@ def test_a_sample_that_is_nan_is_no_matter_of_the_scale(half):
     history = dx.train(net, X, y, epochs=2, batch_size=20, on_nonfinite="skip", on_note=lambda text: None)
     assert history["skipped"] == [1.0, 1.0]
     assert history["overflowed"] == [0.0, 0.0] and history["loss_scale"][-1] == FIRST
+
+
+def test_a_gradient_that_was_left_out_does_not_explode(half):
+    """The last of an epoch is what is looked at, and it may be one that did not fit."""
+    (net, step), said = made(half), []
+    health, (X, y) = Health(net, step, said.append), batches(1)[0]
+    data = Batches.of(half, X.T, y.astype(np.int32), None)
+    for S in (FIRST, 2.0**24):
+        with half.active():
+            step.loss_scale.S[...] = S
+        health.begin(1, np.arange(9))
+        step(X, y)
+        health.end(data, None, 1)
+    assert not np.isfinite(dx.asnumpy(step.gradient.g)).all()
+    assert said == []
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(half, monkeypatch, tmp_path):

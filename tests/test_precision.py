@@ -148,5 +148,9 @@ def test_the_command_line_takes_it(monkeypatch, tmp_path, capsys):
     assert main(["train", "--device", "cpu", "--precision", "tf32", "--epochs", "1"]) == 2
     assert "is an arithmetic of GPUs" in capsys.readouterr().err
     install(monkeypatch)
-    assert main(["train", "--device", "gpu", "--precision", "bf16", "--epochs", "1", "--hidden", "8", "-q"]) == 0
-    assert 'precision = "bf16"' in (tmp_path / "runs" / "digits-1" / "config.toml").read_text("utf-8")
+    for number, kind in enumerate(("bf16", "fp16"), 1):
+        assert main(["train", "--device", "gpu", "--precision", kind, "--epochs", "1", "--hidden", "8", "-q"]) == 0
+        folder = tmp_path / "runs" / f"digits-{number}"
+        assert f'precision = "{kind}"' in (folder / "config.toml").read_text("utf-8")
+        told = "".join(path.read_text("utf-8") for path in folder.glob("*.[cj]s*"))
+        assert ("loss_scale" in told) == ("overflowed" in told) == (kind == "fp16")

@@ -1,8 +1,8 @@
 """A training set handed out in batches: rows are gathered into memory that exists, on the device or on its way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,20 +71,21 @@ class Batches:
         return None
 
 
+@dataclass(frozen=True, eq=False)
 class Resident(Batches):
-    """The same on a GPU: which samples are next is written into memory that stays, so that a step which begins with
-    gathering them can be recorded with it."""
+    """The same on a GPU: which samples are next is written into memory that stays, a piece for each batch size, so that
+    a step which begins with gathering them can be recorded with it."""
 
-    @cached_property
-    def _rows(self) -> Array:
-        return self.backend.empty((len(self),), "int64")
+    next: dict[int, Array] = field(default_factory=dict)
 
     def ready(self, rows: Array, work: Workspace) -> Filling:
-        self._rows[: work.m] = rows
+        if work.m not in self.next:
+            self.next[work.m] = self.backend.empty((work.m,), "int64")
+        self.next[work.m][...] = rows
         return self._gather
 
     def _gather(self, work: Workspace) -> None:
-        self.fill(self._rows[: work.m], work.X, work.Y, work.w)
+        self.fill(self.next[work.m], work.X, work.Y, work.w)
 
 
 class Streamed:

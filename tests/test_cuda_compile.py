@@ -153,12 +153,12 @@ def test_what_is_kept_on_the_chip_is_read_once(nvcc, tmp_path):
 
 @pytest.mark.parametrize(
     ("table", "out", "read"),
-    [("float32", "float32", "v4.f32"), ("uint8", "float32", "v4.u8"), ("float64", "float32", "v2.f64")],
+    [("float32", "float32", "v4.f32"), ("uint8", "float32", "v4.u8"), ("float32", "float16", "v4.f32")],
 )
 def test_rows_are_gathered_16_bytes_at_a_time(nvcc, tmp_path, table, out, read):
     text = ptx(cuda.gather(table, "int64", out), tmp_path)
     assert re.search(rf"ld\.global\.{read}", text)
-    assert re.search(r"st\.global\.v[24]\.f32", text)
+    assert re.search(r"st\.global\.v4\.[fu](32|16)", text)
 
 
 def test_in_float32_nothing_is_computed_in_float64(nvcc, tmp_path):

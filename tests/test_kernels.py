@@ -201,11 +201,12 @@ def cases(name, numbers, n, m):
         for table in (x(n, m), rng.integers(0, 256, (n, m)).astype(np.uint8), x(n, m).astype(np.float64)):
             yield {"table": table, "rows": rows, "out": empty(11, m)}
         yield {"table": np.asfortranarray(x(n, m)), "rows": rows, "out": empty(11, m)}
-        yield {"table": x(2 * n, m)[::2], "rows": rows, "out": empty(11, m)}
         yield {"table": x(n, m).astype(np.float16), "rows": rows, "out": empty(11, m)}
         yield {"table": x(n, m) > 0, "rows": rows, "out": empty(11, m)}
         yield {"table": rng.integers(0, 9, n).astype(np.int32), "rows": rows, "out": np.empty(11, np.int32)}
         yield {"table": x(n), "rows": rows[::-1].copy(), "out": empty(11)}
+        for table in (x(n, m), rng.integers(0, 256, (n, m)).astype(np.uint8), x(n, m).astype(np.float64)):
+            yield {"table": table, "rows": rows, "out": np.full((11, m), 77, np.float16)}
     elif name == "scale":
         yield {"X": x(m, n), "shift": x(n), "factor": x(n)}
     elif name == "l2_penalty":

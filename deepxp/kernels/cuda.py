@@ -29,14 +29,16 @@ def _text(file: str) -> str:
 @cache
 def plain(file: str, dtype: str) -> str:
     """A file of hand-written kernels."""
-    return f"typedef {REAL[dtype]} T;\n\n{_text('prelude')}\n{_text(file)}"
+    before = _text("float16") + "\n" if file == "rounding" else ""
+    return f"typedef {REAL[dtype]} T;\n\n{_text('prelude')}\n{before}{_text(file)}"
 
 
 @cache
 def gather(table: str, rows: str, out: str) -> str:
-    """gather.cu for a table, row numbers and a batch of these types."""
-    types = "".join(f"typedef {TYPES[x]} {name};\n" for x, name in ((table, "From"), (rows, "Row"), (out, "To")))
-    return f"typedef float T;\n{types}\n{_text('prelude')}\n{_text('gather')}"
+    """gather.cu for a table, row numbers and a batch of these types; a batch may be of float16."""
+    known = TYPES | {"float16": "Half"}
+    types = "".join(f"typedef {known[x]} {name};\n" for x, name in ((table, "From"), (rows, "Row"), (out, "To")))
+    return f"typedef float T;\n\n{_text('prelude')}\n{_text('float16')}\n{types}\n{_text('gather')}"
 
 
 @cache

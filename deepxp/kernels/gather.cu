@@ -1,5 +1,5 @@
 // Rows of a table into a batch. `From`, `To` and `Row` are the types of the table, of the batch and of the row numbers;
-// V numbers are as many as 16 bytes hold of the wider one.
+// V numbers are as many as 16 bytes hold of the wider one of the first two.
 
 constexpr int V = 16 / (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
 

@@ -85,7 +85,9 @@ def bfloat16(xp: Namespace, X: Array) -> Array:
 
 
 def float16(xp: Namespace, X: Array) -> Array:
-    """X in float16, likewise."""
+    """X in float16, likewise; X itself where it is."""
+    if X.dtype.name == "float16":
+        return X
     return _rounded(xp, X, xp.float16, cupy.to_float16)
 
 

@@ -8,18 +8,6 @@ struct Bfloat16 {
     }
 };
 
-// float16: 5 bits of exponent, 10 after the point. Below 2^-14 its numbers are multiples of 2^-24, which is what a float
-// between 1/2 and 1 is rounded to.
-struct Float16 {
-    __device__ __forceinline__ unsigned short operator()(T x) const {
-        const unsigned bits = __float_as_uint(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
-        const unsigned small = __float_as_uint(fabs(x) + (T)0.5) - 0x3f000000u;
-        const unsigned normal = (size + 0xfffu + (size >> 13 & 1u) - 0x38000000u) >> 13;
-        const unsigned large = size > 0x7f800000u ? 0x7e00u : 0x7c00u;
-        return sign | (size < 0x38800000u ? small : size < 0x477ff000u ? normal : large);
-    }
-};
-
 struct ScaledFloat16 {
     T scale;
     __device__ __forceinline__ unsigned short operator()(T x) const { return Float16()(scale * x); }

@@ -39,9 +39,10 @@ def test_rows_are_gathered_from_tables_of_every_type_and_size(gpu, kind):
     ):
         table, rows = random.integers(0, 200, (M, n)).astype(kind), random.integers(0, M, m)
         with gpu.active():
-            out = gpu.empty((m, n), "float32")
-            gpu[gather](gpu.asarray(table), gpu.asarray(rows), out)
-            assert_array_equal(out.get(), table[rows].astype(np.float32))
+            for dtype in ("float32", "float16"):
+                out = gpu.empty((m, n), dtype)
+                gpu[gather](gpu.asarray(table), gpu.asarray(rows), out)
+                assert_array_equal(out.get(), table[rows].astype(dtype))
 
 
 def test_float32_results_below_the_normal_numbers_are_zero_or_right(gpu):

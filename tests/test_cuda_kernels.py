@@ -215,7 +215,6 @@ def test_rates_may_be_numbers_of_the_host_or_live_on_the_device(xp, dtype):
 
 @pytest.mark.parametrize("kind", [np.float32, np.uint8, np.float64])
 def test_rows_of_a_view_are_gathered_wherever_they_lie(xp, kind):
-    whole = np.random.default_rng(0).integers(0, 200, (20, 64)).astype(kind)
     parts = {
         "every other row": np.s_[::2, :],
         "every other column": np.s_[:, ::2],
@@ -224,11 +223,13 @@ def test_rows_of_a_view_are_gathered_wherever_they_lie(xp, kind):
         "one column": np.s_[:, 3],
         "backwards": np.s_[::-1, ::-1],
     }
-    for name, part in parts.items():
-        table, rows = whole[part], np.array([7, 0, 9, 7, 3])
-        out = xp.full((5, *table.shape[1:]), 77, dtype=np.float32)
-        kernels.gather(xp, xp.asarray(whole)[part], xp.asarray(rows), out)
-        assert_array_equal(out.get(), table[rows].astype(np.float32), err_msg=name)
+    for n in (64, 67):  # of which only the former keeps every row aligned
+        whole = np.random.default_rng(0).integers(0, 200, (20, n)).astype(kind)
+        for name, part in parts.items():
+            table, rows = whole[part], np.array([7, 0, 9, 7, 3])
+            out = xp.full((5, *table.shape[1:]), 77, dtype=np.float32)
+            kernels.gather(xp, xp.asarray(whole)[part], xp.asarray(rows), out)
+            assert_array_equal(out.get(), table[rows].astype(np.float32), err_msg=name)
 
 
 # subnormal shares are zeros, as on the CPU

@@ -80,7 +80,7 @@ AROUND = {
 }
 MOST_CODE_LINES = 2580  # the rules of float16 and its rates on the device are 50 of them
 MOST_CODE_LINES_OF_KERNELS = (
-    2520  # of which 130 multiply on a CPU, and 800 write, launch, multiply, record and send for a GPU, in any thread
+    2570  # of which 130 multiply on a CPU, and 800 write, launch, multiply, record and send for a GPU, in any thread
 )
 # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950
 MOST_CODE_LINES_AROUND = 6700

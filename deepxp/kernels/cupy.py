@@ -27,7 +27,7 @@ MOST_BLOCKS = 4096  # of a loop over a vector; more only means that a thread goe
 MOST_ROWS = 65535  # of blocks in a grid
 PARTIAL_SUMS = 8192  # room for what blocks leave for the next kernel
 SUMMANDS = 512  # blocks that share a vector in a sum; a fixed number, so that every device adds in the same order
-KEPT = {4: 32, 8: 8}  # numbers of so many bytes that a thread of softmax.cu keeps
+KEPT = {4: 32, 8: 6}  # numbers of so many bytes that a thread of softmax.cu keeps
 CACHED = 256  # rows of 32 columns that are still in the cache of a multiprocessor when they are read again
 LONG_ROW = 8192  # numbers that a block may well add up alone
 

@@ -49,7 +49,7 @@ struct Read {
 
 struct Kept {
     static constexpr bool ALONE = true;
-    static constexpr int MOST = SINGLE ? 32 : 8;  // of the 64 registers of a thread, where there are 1024
+    static constexpr int MOST = SINGLE ? 32 : 6;  // of the 64 registers of a thread, where there are 1024
 
     T z[MOST];
     int rows;

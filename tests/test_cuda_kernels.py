@@ -140,10 +140,12 @@ def test_columns_that_fit_are_kept_on_the_chip_and_others_are_read_again(xp, mon
     names, most = launched(monkeypatch), kernels.KEPT[np.dtype(dtype).itemsize]
     least = 32 // np.dtype(dtype).itemsize  # columns in the shortest access
     greatest = 1024 * most // least
-    for C, m, kept in (
-        *((256, 32, False), (257, 31, True), (32 * most, 33, 32 * most > 256), (32 * most + 1, 33, True)),
-        *((greatest, least + 1, True), (greatest + 1, least + 1, False), (300, least - 1, False)),
+    widest = 32 * most  # rows of 32 columns that a block can keep
+    for C, m in (
+        *((256, 32), (257, 31), (widest, 33), (widest + 1, 33)),
+        *((greatest, least + 1), (greatest + 1, least + 1), (300, least - 1)),
     ):
+        kept = 256 < C <= greatest and m >= least
         for name in ("softmax", "softmax_cross_entropy", "softmax_cross_entropy_labels"):
             for call in cases(name, Numbers(dtype, PLAIN if m < 33 else BROKEN), C, m):
                 names.clear()

@@ -10,7 +10,9 @@ The map, from the mathematics up; imports only go down:
 
     ops                     the definitions: activations, dense layers, losses, updates
     kernels                 faster functions of the same names
-    backend, devices        a device as a value: name, xp, kernels
+    dispatch                a device as a value: name, xp, kernels
+    backend, devices        the values by name, and what is usable here
+    interop                 torch, JAX and other array libraries as backends
     parameters, workspace   theta and the memory of a step
     data, metrics, rng      tables, digits, scaling; accuracy and the like; counter-based streams
     network, recursions     the parameters and predictions; forward, loss and backward

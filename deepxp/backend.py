@@ -1,9 +1,7 @@
-"""A backend is a value: a name, an array namespace, its kernels, and how arrays get in and out."""
+"""The backends by name: NumPy on the CPU, CuPy on a GPU, or another array library."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar
@@ -11,113 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepxp.devices import cupy_for, parse
+from deepxp.dispatch import FULL as FULL
+from deepxp.dispatch import Backend as Backend  # where every reader looks for it
 from deepxp.errors import ConfigError, DeviceError, MixedDevicesError
 from deepxp.kernels import cublas, streams
-from deepxp.memory import available
 from deepxp.namespaces import describe, device_name, host_array, is_array, library
-from deepxp.ops.typing import Array, Namespace
+from deepxp.ops.typing import Array
 
-FULL = "fp32"
 PRECISIONS = (FULL, "tf32", "bf16", "fp16")  # of the products of float32; all but the first only on a GPU
-NOTHING = nullcontext()
+LIBRARIES = ("torch", "jax")  # by name, beside the namespaces that are handed over
 READ_LOSS_EVERY = 50  # steps between two host reads of the loss on a device that works asynchronously
-
-
-@dataclass(frozen=True)
-class Backend:
-    """`backend[op]` is the function to call for `op`: its kernel here, or `op` itself, with `xp` filled in.
-
-    The reference is a backend too: the same `xp` with `kernels=None`.
-    """
-
-    name: str
-    xp: Namespace
-    kernels: ModuleType | None = None
-    device: Any = None  # in the namespace's own words; None is its default
-    read_loss_every: int = 1
-
-    overhead: ClassVar[int] = 0  # bytes that computing takes on the device beside the arrays of a run
-
-    def __getitem__(self, op: Callable[..., Any]) -> Callable[..., Any]:
-        shadowed = getattr(op, "__module__", "").startswith("deepxp.ops.")  # a user's function of the same name is not
-        return partial(getattr(self.kernels, op.__name__, op) if shadowed else op, self.xp)
-
-    @property
-    def precision(self) -> str:
-        """Of the products of float32, one of PRECISIONS."""
-        return str(getattr(self.kernels, "short_form", FULL))
-
-    def owns(self, x: Any) -> bool:
-        """Is x an array of this namespace, on this device?"""
-        return isinstance(x, np.ndarray)
-
-    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """Memory that nothing has been written to."""
-        return self.xp.empty(shape, dtype=getattr(self.xp, dtype), device=self.device)
-
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """Memory of zeros."""
-        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
-
-    def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        """x on this device; the same memory where it already is there in the right precision."""
-        kind = None if dtype is None else getattr(self.xp, dtype)
-        return self.xp.asarray(x if self.owns(x) else host_array(x), dtype=kind, device=self.device)
-
-    def asnumpy(self, x: Array) -> Array:
-        """x on the host."""
-        return np.asarray(x)
-
-    def write(self, out: Array, x: Any) -> None:
-        """Copy a host or device array into memory of this device, in out's precision."""
-        if self.xp is not np or not isinstance(x, np.ndarray):
-            x = self.asarray(x)
-        if x.dtype == out.dtype:
-            out[...] = x
-        else:
-            with self.active():
-                out[...] = x
-
-    def copied(self, J: Array) -> Array:
-        """A number of this device in memory of its own."""
-        return J[()] if self.xp is np else J + 0.0
-
-    def numbers(self, count: int, dtype: str) -> tuple[Any, Any]:
-        """(sent, read): what `sent[:] = values` writes is what a recorded step reads from `read` when it runs next."""
-        values = [0] * count
-        return values, values
-
-    def free_memory(self) -> int | None:
-        """Bytes that can still be allocated here; None where the system does not say."""
-        return available()
-
-    def record(self, step: "Callable[[Backend], None]", X: Array) -> Callable[..., None]:
-        """A step over static memory, made ready to be run many times: recorded once where the kernels can, else the
-        step itself, on this backend. X is memory that it only reads: what is returned may be given another table of
-        that shape and precision, on this device."""
-        recorder = getattr(self.kernels, "record", None)
-        if recorder is not None:
-            return recorder(self, step, X)  # type: ignore[no-any-return]
-
-        def run(table: Array | None = None) -> None:
-            if table is not None:
-                X[...] = table
-            with self.active():
-                step(self)
-
-        return run
-
-    def synchronize(self) -> None:
-        """Wait until the device has done what it was asked to."""
-
-    def here(self) -> AbstractContextManager[Any]:
-        """Inside, this device is the current one."""
-        return NOTHING
-
-    def active(self) -> AbstractContextManager[Any]:
-        """Inside, this device is the current one, and overflow is left to the check of the loss, which names the layer,
-        instead of to NumPy's warnings."""
-        return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 @dataclass(frozen=True)
@@ -203,9 +104,12 @@ def gpu(index: int = 0, precision: str = FULL) -> Backend:
     return CupyBackend(f"gpu:{index}", cupy, kernels, device, read_loss_every=READ_LOSS_EVERY)
 
 
-def backend(name: "str | Backend" = "auto", precision: str = FULL) -> Backend:
+def backend(name: str | Backend | ModuleType = "auto", precision: str = FULL) -> Backend:
     """The backend of a device: 'cpu', 'gpu', 'gpu:N' ('cuda[:N]' is an alias), or 'auto': the first usable GPU, else
     the CPU. A backend is returned as it is.
+
+    Or that of another array library: 'torch', 'jax', one of its devices ('torch:cuda:1', 'torch:mps', 'jax:gpu:0'), or
+    any array-API namespace whose arrays can be written.
 
     `precision` is that of the products of float32 on a GPU: 'fp32'; 'tf32', 'bf16' and 'fp16' are shorter, less exact.
 
@@ -216,6 +120,12 @@ def backend(name: "str | Backend" = "auto", precision: str = FULL) -> Backend:
         return name
     if precision not in PRECISIONS:
         raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if isinstance(name, ModuleType) or (isinstance(name, str) and name.partition(":")[0] in LIBRARIES):
+        if precision != FULL:
+            raise ConfigError(
+                f"precision {precision!r} is of deepxp's own kernels; another library has its own setting"
+            )
+        return import_module("deepxp.interop").backend(name)  # type: ignore[no-any-return]
     kind, index = parse(name)
     if kind != "cpu":
         try:

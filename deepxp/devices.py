@@ -70,7 +70,7 @@ def parse(name: str) -> tuple[str, int | None]:
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise ConfigError(
-            f"device {name!r} does not exist: use 'auto', 'cpu', 'gpu', or 'gpu:N' for the GPU number N = 0, 1, ..."
+            f"device {name!r} does not exist: use 'auto', 'cpu', 'gpu', 'gpu:N' with N = 0, 1, ..., 'torch' or 'jax'"
         )
     return "gpu", None if match[1] is None else int(match[1])
 

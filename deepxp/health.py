@@ -99,7 +99,7 @@ class Health:
         self._steps = self._skipped = self.unused = 0
         self._first_norm, self._told = math.inf, set[str]()
         self._vectors = (net.theta, *step.state, *([] if step.loss_scale is None else [step.loss_scale.state]))
-        self._kept = [vector + 0.0 for vector in self._vectors if step.applied is None]
+        self._kept = [net.backend.copied(vector) for vector in self._vectors if step.applied is None]
         self._at = 0, 0  # what `_kept` is of: the index of the next step, and the steps done
 
     def _say(self, text: str) -> None:

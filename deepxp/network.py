@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from deepxp.data.scaling import Scaler
 from deepxp.errors import ConfigError, DataError, OutOfMemoryError, ShapeError
 from deepxp.initialize import initial_theta
 from deepxp.inputs import samples
-from deepxp.namespaces import asnumpy
+from deepxp.namespaces import asnumpy, host_array, on_host
 from deepxp.ops import batches, dense
 from deepxp.ops.activations import ACTIVATIONS, Activation
 from deepxp.ops.losses import LOSSES, Loss
@@ -43,7 +44,7 @@ class Network:
         hidden: str | Activation | Sequence[str | Activation] = "relu",
         loss: str | Loss = "softmax-cross-entropy",
         *,
-        backend: str | Backend = "auto",
+        backend: str | Backend | ModuleType = "auto",
         seed: int = 0,
         dtype: str = "float32",
         dropout: float | Sequence[float] = 0.0,
@@ -123,7 +124,7 @@ class Network:
             f"{self.theta.shape[0]} parameters on {self.backend.name})"
         )
 
-    def to(self, backend: str | Backend | None = None, dtype: str | None = None) -> "Network":
+    def to(self, backend: str | Backend | ModuleType | None = None, dtype: str | None = None) -> "Network":
         """A copy of this network, on another device or in another precision."""
         twin = Network(
             self.sizes,
@@ -185,9 +186,10 @@ class Network:
 
         Raises DataError naming the first sample whose A[L] is NaN where a label is due: no label says so.
         """
-        A = self.predict_proba(X)
-        self.check_decidable(A)
-        return self.decide(A)
+        with self.backend.active():
+            A = self.predict_proba(X)
+            self.check_decidable(A)
+            return self.decide(A)
 
     def check_decidable(self, A: Array) -> None:
         """Raises DataError for outputs A[L] (n[L], m) of classes of which one is NaN; numbers may be."""
@@ -215,7 +217,7 @@ class Network:
             stop = min(start + step, M)
             A = self.output(table[start:stop, :])
             out[:, start:stop] = A if stays else backend.asnumpy(A)
-        return out
+        return backend.array(out) if stays else out
 
     def output(self, rows: Array, *, link: bool = True) -> Array:
         """A[L], or Z[L] with `link=False`, (n[L], m) on the network's device, for rows (m, n[0]) not yet scaled."""
@@ -249,8 +251,9 @@ class Network:
         """
         if not self._scaling:
             return rows, None
-        if self.backend.owns(rows) and not isinstance(rows, np.ndarray):
-            return rows, self._scale
+        if not isinstance(rows, np.ndarray) and (self.backend.owns(rows) or not on_host(rows)):
+            return self.backend.asarray(rows), self._scale
+        rows = host_array(rows)
         if np.can_cast(rows.dtype, self.dtype):
             return rows, self._scale
         return self.scaler.transform(rows, self.dtype), None  # type: ignore[union-attr]
@@ -286,7 +289,7 @@ class Network:
 
 def load(
     path: str | os.PathLike[str],
-    backend: str | Backend = "auto",
+    backend: str | Backend | ModuleType = "auto",
     *,
     activations: Sequence[Activation] = (),
     limit_bytes: int | None = None,

@@ -86,7 +86,8 @@ def train(
             need = need_of_a_step(net, optimizer, batch_size) + need_of_a_prediction(net)
             batches = Batches.of(net.backend, fillable, rows, w, scale, need=need)
             run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
-            good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
+            copied = net.backend.copied
+            good, best = copied(net.theta), None if patience is None else copied(net.theta)
             loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)
             if checkpoints is None:
                 return loop()

@@ -86,7 +86,7 @@ def versions(net: Network) -> dict[str, str]:
     """What a run's bits depend on beside its configuration; the number of threads as far as it is known."""
     found = {"deepxp": __version__, "python": sys.version.split()[0], "numpy": np.__version__}
     kernels = "none" if net.backend.kernels is None else net.backend.kernels.__name__.rpartition(".")[2]
-    for name in {kernels, net.backend.xp.__name__} & {"numba", "cupy"}:
+    for name in {kernels, net.backend.xp.__name__, net.backend.name.split(":")[0]} & {"numba", "cupy", "torch", "jax"}:
         found[name] = str(getattr(sys.modules.get(name), "__version__", "unknown"))
     if kernels == "numba":
         from deepxp.kernels.team import size

@@ -21,7 +21,7 @@ import pytest
 
 # A room is a module or a sub-package directly under deepxp. A new one needs a line here before it may exist.
 ROOMS = {
-    0: ["ops", "errors", "version", "memory", "bounded"],
+    0: ["ops", "errors", "version", "memory", "bounded", "pages"],
     1: ["kernels", "namespaces", "toml", "safetensors"],
     2: [
         "backend",
@@ -37,7 +37,7 @@ ROOMS = {
     ],
     3: ["initialize", "network", "optimizers", "recursions"],
     4: ["agreement", "checkpoints", "gradcheck", "evaluation", "footprint", "health", "history"],
-    5: ["training", "step", "functions", "explain"],
+    5: ["training", "step", "functions", "explain", "plots", "runs", "tensorboard"],
     6: ["benchmark", "cli", "estimators"],
     7: ["__init__", "__main__"],
 }
@@ -59,7 +59,7 @@ EXCEPTIONS = {
 OPS_MAY_IMPORT = {"__future__", "collections.abc", "dataclasses", "typing"}
 
 # Importing deepxp must not import these: they are optional, slow to import, or both.
-OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn"}
+OPTIONAL = {"cupy", "numba", "scipy", "matplotlib", "sklearn", "tensorboardX"}
 
 # Code lines, without docstrings, comments and blank lines. What trains a network can be read in an hour; what makes it
 # fast, and what stands around it, are rooms that a reader enters only for their own sake.
@@ -73,7 +73,11 @@ AROUND = {
     "estimators",
     "explain",
     "memory",
+    "pages",
+    "plots",
+    "runs",
     "safetensors",
+    "tensorboard",
     "toml",
 }
 MOST_CODE_LINES = 2500

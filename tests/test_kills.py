@@ -48,7 +48,7 @@ def epochs_done(path):
 
 
 def leftovers(path):
-    names = {"config.toml", "metrics.jsonl", "model.safetensors", "curves.png"}
+    names = {"config.toml", "metrics.jsonl", "model.safetensors", "result.json", "curves.png"}
     return {found.name for found in path.iterdir() if found not in file.files(path)} - names
 
 

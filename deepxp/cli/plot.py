@@ -4,7 +4,7 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,15 +70,16 @@ def run(arguments: Namespace) -> int:
     plots = import_plots()
     out = Path(arguments.out) if arguments.out else runs[0].folder if len(runs) == 1 else Path()
     out.mkdir(parents=True, exist_ok=True)
-    for name, figure in _pictures(plots, runs, settings, boundary=arguments.boundary):
+    plane = _plane(runs[0], settings) if arguments.boundary else None
+    for name, figure in _pictures(plots, runs, settings, plane):
         if isinstance(figure, str):
             report.line(name, f"none: {figure}")
         else:
             report.line(name, ", ".join(str(plots.save(figure, out / f"{name}.{kind}")) for kind in formats))
-    if arguments.boundary:
+    if plane is not None:
         if frames := sorted((runs[0].folder / EPOCHS).glob("epoch-*.safetensors")):
-            X, y, features = _plane(_model(runs[0], settings), runs[0], settings)
-            path = plots.boundary_animation(out / "boundary.gif", _nets(frames, settings), X, y, features=features)
+            nets = _nets(frames, settings)
+            path = plots.boundary_animation(out / "boundary.gif", nets, plane.X, plane.y, features=plane.features)
             report.line("animation", str(path))
         else:
             report.line("animation", "none: the run kept no weights on its way; train with --keep-epochs 1")
@@ -94,7 +95,7 @@ def import_plots() -> Any:
     return plots
 
 
-def _pictures(plots: Any, runs: Sequence[Run], settings: Settings, *, boundary: bool) -> Iterator[tuple[str, Any]]:
+def _pictures(plots: Any, runs: Sequence[Run], settings: Settings, plane: "Plane | None") -> Iterator[tuple[str, Any]]:
     """Each with its name, or why there is none."""
     if len(runs) > 1:
         yield "curves", plots.learning_curves(_named(runs))
@@ -107,12 +108,11 @@ def _pictures(plots: Any, runs: Sequence[Run], settings: Settings, *, boundary: 
         yield "norms", str(error)
     C, names, what = _confusion(one, settings)
     yield "confusion", what if C is None else plots.confusion_matrix(C, names=names, title=what)
-    if boundary:
-        net = _model(one, settings)
-        X, y, features = _plane(net, one, settings)
+    if plane is not None:
         accuracy = one.result.metrics.get("accuracy") if one.result else None
         title = "" if accuracy is None or one.result is None else f"{one.result.part} accuracy {100 * accuracy:.1f} %"
-        yield "boundary", plots.boundary(net, X, y, features=features, title=title)
+        title = settings.data or f"training samples; {title}".removesuffix("; ")
+        yield "boundary", plots.boundary(plane.net, plane.X, plane.y, features=plane.features, title=title)
 
 
 def _named(runs: Sequence[Run]) -> dict[str, History]:
@@ -132,7 +132,7 @@ def _confusion(one: Run, settings: Settings) -> tuple[np.ndarray | None, tuple[s
         C, names = confusion_of(net, dataset.X.T, problem.encode_for(net, dataset)), names_of(net) or ()
         return (C, names, _right(C, dataset.name)) if C is not None else (None, (), "the model says no single class")
     if one.result is None:
-        return None, (), "the run has not ended; with --data samples"
+        return None, (), "the run has not ended, or it failed; give samples with --data"
     C = one.result.matrix()
     if C is None or one.result.classes is None:
         return None, (), "the run held out no samples that have a class"
@@ -149,12 +149,20 @@ def _model(one: Run, settings: Settings) -> Network:
     return network.load(one.folder / MODEL, settings.device, limit_bytes=settings.limit_bytes)
 
 
-def _plane(net: Network, one: Run, settings: Settings) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
-    """Columns X (2, m), their classes (m,), and the names of the features: those that the run was trained on, or those
-    of --data."""
+class Plane(NamedTuple):
+    """A network of two features, columns X (2, m) and their classes y (m,), and the names of the features."""
+
+    net: Network
+    X: np.ndarray
+    y: np.ndarray
+    features: tuple[str, ...] | None
+
+
+def _plane(one: Run, settings: Settings) -> Plane:
+    """With the samples that the run was trained on, or those of --data."""
+    net = _model(one, settings)
     if net.sizes[0] != 2:
         raise ConfigError(f"--boundary draws the plane of two features; the model in {one.folder} has {net.sizes[0]}")
-    named = problem.columns_of(net).features
     if settings.data is not None:
         dataset = apply.load(settings, net, str(one.folder / MODEL))
         X, y = dataset.X.T, problem.encode_for(net, dataset)
@@ -166,7 +174,7 @@ def _plane(net: Network, one: Run, settings: Settings) -> tuple[np.ndarray, np.n
     labels = labels_of(net, y)
     if labels is None:
         raise ConfigError("--boundary is one between classes; this network predicts numbers, or several labels at once")
-    return X, labels, named
+    return Plane(net, X, labels, problem.columns_of(net).features)
 
 
 def _nets(files: Sequence[Path], settings: Settings) -> Iterator[tuple[int, Network]]:

@@ -45,18 +45,19 @@ def _of_one(history: History) -> Figure:
         if history.best_epoch not in (None, epochs[-1]):
             axis.axvline(history.best_epoch, color=style.QUIET, linewidth=1, linestyle=(0, (1, 2)))
     if history.best_epoch not in (None, epochs[-1]):
-        at = (history.best_epoch, 1.0)
+        at, early = (history.best_epoch, 1.0), history.best_epoch < 0.6 * epochs[-1]
         axes[0].annotate(
             f"best: epoch {history.best_epoch}",
             at,
             xycoords=("data", "axes fraction"),
-            xytext=(4, -2),
+            xytext=(4 if early else -4, -2),
             textcoords="offset points",
             va="top",
+            ha="left" if early else "right",
             color=style.QUIET,
         )
     if len(shown) > 1:
-        ends = [(epochs[-1], history[name][-1], LOSSES[name], style.colour(k)) for k, name in enumerate(shown)]
+        ends = [style.end(history, name, LOSSES[name], style.colour(k)) for k, name in enumerate(shown)]
         style.name_ends(figure, axes[0], ends)
     return figure
 
@@ -71,7 +72,7 @@ def _of_several(runs: Mapping[str, History]) -> Figure:
         for k, (name, history) in enumerate(runs.items()):
             if name in having:
                 style.draw(axis, history["epoch"], history[key], style.colour(k), linestyle=_dashes(k))
-                ends.append((history["epoch"][-1], history[key][-1], name, style.colour(k)))
+                ends.append(style.end(history, key, name, style.colour(k)))
         style.epochs_along(axis)
         if key in LOSSES:
             style.title(axis, f"{LOSSES[key]} loss")
@@ -104,7 +105,7 @@ def norms(history: History) -> Figure:
             style.title(axis, f"‖{letter}[l]‖, {what}")
             style.epochs_along(axis)
             style.logarithmic(axis, [x for each in values.values() for x in each])
-            ends = [(history["epoch"][-1], values[l][-1], f"{letter}[{l}]", colours[l - 1]) for l in layers]
+            ends = [style.end(history, f"norm_{letter}{l}", f"{letter}[{l}]", colours[l - 1]) for l in layers]
             style.name_ends(figure, axis, ends)
     return figure
 
@@ -120,7 +121,7 @@ def _metric_axis(axis: Any, metric: str, histories: Sequence[History]) -> None:
 
 def _at_best(history: History, key: str) -> float:
     best = history.best_epoch
-    return history[key][-1] if best is None else next(r[key] for r in history if r["epoch"] == best)
+    return next((record[key] for record in history if record["epoch"] == best), history[key][-1])
 
 
 def _said(metric: str, value: float) -> str:

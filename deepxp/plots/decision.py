@@ -20,7 +20,7 @@ SHAPES = ("o", "s", "^", "D", "v", "P")
 MOST_SAMPLES = 2000  # that are drawn
 PALE = 0.38  # of a class's colour, where it is certain
 FRAME_MS, LAST_MS = 120, 2500
-DPI = 90  # of an animation
+DPI, SHADES = 90, 64  # of an animation
 
 
 def boundary(net: Network, X: Any, y: Any, *, features: Sequence[str] | None = None, title: str = "") -> Figure:
@@ -30,8 +30,7 @@ def boundary(net: Network, X: Any, y: Any, *, features: Sequence[str] | None = N
     Raises ConfigError for a network of other than two features, or of numbers or several labels at once.
     """
     with rc_context(style.LOOK):
-        figure, _ = _begin(net, np.asarray(X), np.asarray(y), features, title)
-    return figure
+        return _begin(net, np.asarray(X), np.asarray(y), features, title)
 
 
 def boundary_animation(
@@ -42,22 +41,22 @@ def boundary_animation(
     *,
     features: Sequence[str] | None = None,
 ) -> Path:
-    """Write a GIF of the boundaries of networks, each with the epoch that it is of, one after the other."""
+    """Write a GIF of the boundaries of networks, each with the epoch that it is of, one after the other.
+
+    Raises ConfigError as `boundary` does, and where there is no network; OSError where it cannot be written.
+    """
     from PIL import Image  # Matplotlib needs it, too
 
-    X, y, frames, palette = np.asarray(X), np.asarray(y), [], None
-    with rc_context(LOOK_OF_FRAMES):
+    path, frames = Path(path), []
+    with rc_context(style.LOOK | {"figure.dpi": DPI}):
         for epoch, net in nets:
-            figure, _ = _begin(net, X, y, features, f"epoch {epoch}")
-            figure.set_dpi(DPI)
-            canvas: Any = figure.canvas
+            canvas: Any = _begin(net, np.asarray(X), np.asarray(y), features, f"epoch {epoch}").canvas
             canvas.draw()
             frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     if not frames:
         raise ConfigError("there is no network to draw; keep some while training")
-    palette = frames[-1].quantize(96)
+    palette = frames[-1].quantize(SHADES)
     flat = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     times = [FRAME_MS] * (len(flat) - 1) + [LAST_MS]
     try:
@@ -68,10 +67,7 @@ def boundary_animation(
     return path
 
 
-LOOK_OF_FRAMES = style.LOOK | {"figure.dpi": DPI}
-
-
-def _begin(net: Network, X: np.ndarray, y: np.ndarray, features: Sequence[str] | None, title: str) -> tuple[Figure, Any]:
+def _begin(net: Network, X: np.ndarray, y: np.ndarray, features: Sequence[str] | None, title: str) -> Figure:
     if net.sizes[0] != 2:
         raise ConfigError(f"a boundary is drawn in the plane of two features; this network has {net.sizes[0]}")
     if net.loss.name == "squared-error" or (not net.loss.evaluate_labels and net.sizes[-1] > 1):
@@ -81,13 +77,17 @@ def _begin(net: Network, X: np.ndarray, y: np.ndarray, features: Sequence[str] |
         raise ConfigError(f"expected columns X (2, m) and labels y (m,), got {X.shape} and {y.shape}{turned}")
     figure = style.empty(5.0, 4.2)
     axis = figure.subplots()
-    return figure, plane(axis, net, X, y, features, title)
+    plane(axis, net, X, y, features, title)
+    figure.legend(
+        *axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, handletextpad=0.0
+    )
+    return figure
 
 
 def plane(
     axis: Any, net: Network, X: np.ndarray, y: np.ndarray, features: Sequence[str] | None = None, title: str = ""
-) -> Any:
-    """One plane, in a panel of a figure."""
+) -> None:
+    """One plane, in a panel of a figure; its marks have the names of the classes, for a legend."""
     low, high = X.min(axis=1).astype(float), X.max(axis=1).astype(float)
     room = MARGIN * np.where(high > low, high - low, 1.0)
     (x0, y0), (x1, y1) = low - room, high + room
@@ -106,19 +106,14 @@ def plane(
         x = X[:, shown][:, y[shown] == k]
         axis.scatter(
             *x, s=16, marker=SHAPES[k % len(SHAPES)], color=style.colour(k), edgecolors="white", linewidths=0.5,
-            label=names[k],
+            label=f" {style.short(names[k])}",  # one that begins with _ would be left out
         )  # fmt: skip
     style.clean(axis)
     axis.spines["bottom"].set_visible(False)
     axis.set_xlabel(features[0] if features else "feature 1", parse_math=False)
     axis.set_ylabel(features[1] if features else "feature 2", parse_math=False)
-    axis.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(4, len(P)), frameon=False, borderaxespad=0.1,
-        handletextpad=0.1, columnspacing=1.0, labelcolor=style.INK,
-    )  # fmt: skip
     if title:
         style.title(axis, title)
-    return axis
 
 
 def shades(P: np.ndarray) -> Any:

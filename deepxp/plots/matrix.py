@@ -16,7 +16,6 @@ from deepxp.plots import style
 
 NUMBERED = 25  # classes up to which every cell has its number
 NAMED = 40  # names on an axis that can be read
-LONG = 14  # characters of a name that are shown
 
 
 def confusion_matrix(
@@ -50,9 +49,9 @@ def _title(C: np.ndarray) -> str:
 
 def _draw(C: np.ndarray, names: Sequence[str], title: str) -> Figure:
     n = len(C)
-    short = [name if len(name) <= LONG else name[: LONG - 1] + "…" for name in names]
+    short = [style.short(name) for name in names]
     side = min(9.0, max(2.4, 0.42 * n))
-    figure = style.empty(side + 1.0 + 0.07 * max(map(len, short)), side + 1.0)
+    figure = style.empty(max(side + 1.0 + 0.07 * max(map(len, short)), 0.6 + 0.09 * len(title)), side + 1.0)
     axis: Any = figure.subplots()
     share = C / np.maximum(1, C.sum(axis=1, keepdims=True))
     axis.imshow(shades(share), interpolation="nearest")

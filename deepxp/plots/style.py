@@ -15,6 +15,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter  # noqa: E402
 
 from deepxp.errors import ConfigError  # noqa: E402
+from deepxp.history import History  # noqa: E402
 from deepxp.pages.axes import LINE, apart  # noqa: E402
 
 # As on the pages of HTML: Okabe and Ito's, which the colour-blind tell apart, darkened where they are pale.
@@ -23,6 +24,7 @@ INK, QUIET, RULE, GRID = "#1a1f24", "#59636e", "#cfd6dd", "#e8ecf0"
 FONT = 9.5  # points
 SPACING = 1.25 * FONT / 72  # inches from one name to the next
 MANY_TIMES = 20  # from the least to the greatest: a logarithmic axis from here on
+LONG = 14  # characters of the name of a class that are shown
 FEW = 3  # epochs, of which each is a mark
 FORMATS = ("png", "svg", "pdf")
 LOOK = {
@@ -40,6 +42,11 @@ LOOK = {
 def colour(k: int) -> str:
     """The colour of the k-th line, counted from 0."""
     return COLOURS[k % len(COLOURS)]
+
+
+def short(name: str) -> str:
+    """As much of a name as there is room for."""
+    return name if len(name) <= LONG else name[: LONG - 1] + "…"
 
 
 def empty(width: float, height: float) -> Figure:
@@ -98,6 +105,12 @@ def logarithmic(axis: Any, values: Sequence[float]) -> None:
 def draw(axis: Any, epochs: Sequence[float], values: Sequence[float], colour: str, **more: Any) -> None:
     """A line; with marks where it has few points."""
     axis.plot(epochs, values, color=colour, linewidth=1.6, marker="o" if len(epochs) <= FEW else "", ms=4, **more)
+
+
+def end(history: History, key: str, name: str, colour: str) -> tuple[float, float, str, str]:
+    """Where the line of a key of the records ends, for `name_ends`."""
+    finite = [value for value in history[key] if math.isfinite(value)]
+    return history["epoch"][-1], finite[-1] if finite else math.nan, name, colour
 
 
 def name_ends(figure: Figure, axis: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:

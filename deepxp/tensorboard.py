@@ -11,7 +11,7 @@ except ImportError as error:
         'deepxp.tensorboard needs tensorboardX; install it: python -m pip install "deepxp[tensorboard]"'
     ) from error
 
-TAGS = {"loss": "loss/training", "lr": "learning rate", "seconds": "seconds of an epoch"}
+TAGS = {"loss": "loss/training", "lr": "learning_rate"}  # tensorboardX replaces blanks
 
 
 class TensorBoard:
@@ -46,10 +46,10 @@ class TensorBoard:
 
 def tag(name: str) -> str:
     """What TensorBoard calls a number of a record, those that belong in one plot with the same beginning:
-    `loss/validation`, `norm dW/layer 2`."""
+    `loss/validation`, `norm_dW/layer_2`."""
     if name.startswith("validation_"):
         return f"{name.removeprefix('validation_')}/validation"
     if name.startswith("norm_"):
         letters = name.removeprefix("norm_")
-        return f"norm {letters.rstrip('0123456789')}/layer {letters.lstrip('dW')}"
+        return f"norm_{letters.rstrip('0123456789')}/layer_{letters.lstrip('dW')}"
     return TAGS.get(name, name)

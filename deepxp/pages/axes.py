@@ -166,10 +166,10 @@ def panel(
     right = WIDTH - (12 + CHARACTER * max((len(line.label) for line in lines), default=0))
     x_place = x_axis.scale(LEFT + 10, right - 10)
     y_place = y_axis.scale(HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>',
-        f'<text class="tick" x="{LEFT - 7}" y="16" text-anchor="end">{escape(y_axis.label)}</text>',
-    ]
+    parts = [f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>']
+    if y_axis.label:
+        said = escape(y_axis.label)
+        parts.append(f'<text class="tick" x="{LEFT - 7}" y="16" text-anchor="end">{said}</text>')
     if note:
         parts.append(f'<text class="tick" x="{WIDTH - 14}" y="16" text-anchor="end">{escape(note)}</text>')
     for y in y_axis.ticks:
@@ -206,7 +206,7 @@ def panel(
     for line, y in zip(named, ends, strict=True):
         x = x_place(line.points[-1].x) + 11
         parts.append(f'<text class="tick t{line.colour}" x="{x:.1f}" y="{y:.1f}">{escape(line.label)}</text>')
-    about = escape(f"{title}: {y_axis.label} against {x_axis.label}", quote=True)
+    about = escape(f"{title}: {y_axis.label or title} against {x_axis.label}", quote=True)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{about}" xmlns="http://www.w3.org/2000/svg">'
         + "".join(parts)

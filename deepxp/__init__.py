@@ -19,6 +19,8 @@ The map, from the mathematics up; imports only go down:
     checkpoints             a run saved between two steps, to go on from there
     training, functions     the step and the loop; every op with xp inferred
     explain                 a step as formulas, written by the definitions, with values and differences
+    plots, tensorboard      what training saw, as figures and for TensorBoard; imported by name
+    runs, pages             a run read back from its folder, and its report; pages of HTML and the plots on them
     cli                     the command line
     estimators              DeepClassifier and DeepRegressor; needs scikit-learn, and is imported by name
 """

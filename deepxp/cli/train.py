@@ -23,7 +23,7 @@ from deepxp.cli.problem import Problem, problem
 from deepxp.cli.progress import Progress
 from deepxp.cli.report import Report, count, shown, size
 from deepxp.cli.signals import Signals, StoppedBySignal
-from deepxp.cli.views import Views, keys, result_of
+from deepxp.cli.views import Views, result_of
 from deepxp.cli.wording import as_flags
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, StoppedError
@@ -113,7 +113,7 @@ def _train(
     result = result_of(
         views, task, net, history, test, network=whole_network_line(net), training=training_line(settings, task)
     )
-    views.end(history, keys(resolved), result)
+    views.end(history, result)
     outcome = {"device": backend.name, "epochs": len(history), "seconds": round(seconds, 3), "test": test}
     report.result(outcome | {"model": str(folder.model)})
     return 0

@@ -5,7 +5,6 @@ import shlex
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from deepxp.cli.wording import as_flags
 from deepxp.errors import ConfigError, DataError, DeepxpError
 from deepxp.history import History
 from deepxp.network import Network
-from deepxp.runs.run import EPOCHS, MOST_CLASSES, RESULT, Result, Run, counts, dumps
+from deepxp.runs.run import EPOCHS, MOST_CLASSES, RESULT, Result, counts, dumps, read
 from deepxp.version import __version__
 
 CURVES, BOARD = "curves.png", "tensorboard"
@@ -80,16 +79,18 @@ class Views:
         if self._every is not None and (last or record["epoch"] % self._every == 0):
             self._attempt("the weights of an epoch", self._keep, int(record["epoch"]))
 
-    def end(self, history: History, settings: Mapping[str, Any], result: Result) -> None:
+    def end(self, history: History, result: Result) -> None:
         """The run has ended, and its model is written."""
-        run = Run(self.folder, history, settings, result)
         self._attempt(RESULT, write_whole, self.folder / RESULT, dumps(result))
         self._curves(history)
         if self.html is not None:
-            from deepxp.runs import page
+            self._attempt("the page", self._page, self.html)
 
-            self._attempt("the page", write_whole, self.html, page.html(run))
-            self._report.line("page", str(self.html))
+    def _page(self, path: Path) -> None:
+        from deepxp.runs import page
+
+        write_whole(path, page.html(read(self.folder)))
+        self._report.line("page", str(path))
 
     def _show(self, record: Mapping[str, float]) -> None:
         if self._board is not None:
@@ -170,8 +171,3 @@ def result_of(
         confusion=None if matrix is None else counts(matrix),
         notes=[as_flags(note) for note in views.notes],
     )
-
-
-def keys(settings: Any) -> dict[str, Any]:
-    """Settings as config.toml names them."""
-    return {name.replace("_", "-"): value for name, value in asdict(settings).items() if value is not None}

@@ -14,7 +14,6 @@ from deepxp.history import History
 
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 from matplotlib.colors import to_rgb
-from matplotlib.image import AxesImage
 from PIL import Image
 
 from deepxp import plots
@@ -78,7 +77,8 @@ def test_runs_stand_beside_each_other_under_their_names():
 
 
 def test_names_at_the_ends_of_lines_do_not_touch():
-    runs = {f"run {k}": History([{"epoch": e, "loss": 1.0 + 1e-6 * k} for e in (1, 2)]) for k in range(8)}
+    ends = {f"run {k}": 1.0 + 1e-6 * k for k in range(8)}
+    runs = {name: History([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": end}]) for name, end in ends.items()}
     figure = plots.learning_curves(runs)
     renderer = figure.canvas.get_renderer()
     boxes = sorted((text.get_window_extent(renderer) for text in figure.axes[0].texts), key=lambda box: box.y0)
@@ -160,11 +160,15 @@ X = np.random.default_rng(0).uniform(-1, 1, (2, 200))
 Y = (X[0] > 0).astype(int)
 
 
-def colour_at(axis, x, y):
-    picture = next(child for child in axis.get_children() if isinstance(child, AxesImage))
-    x0, x1, y0, y1 = picture.get_extent()
-    array = picture.get_array()
-    return array[int((y - y0) / (y1 - y0) * len(array)), int((x - x0) / (x1 - x0) * array.shape[1])]
+CORNERS = np.array([[-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0]])  # few samples: the plane can be seen between them
+
+
+def colour_at(figure, x, y):
+    """The colour of the pixel that shows the point (x, y)."""
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
+    column, row = figure.axes[0].transData.transform((x, y))
+    return pixels[len(pixels) - 1 - int(row), int(column)]
 
 
 def nearest(colour):
@@ -175,20 +179,20 @@ def nearest(colour):
 
 
 def test_a_point_of_the_plane_has_the_colour_of_what_the_network_says_of_it():
-    axis = plots.boundary(halves(), X, Y).axes[0]
-    for x, y in [(-0.7, 0.5), (-0.2, -0.9), (0.3, 0.0), (0.9, 0.9)]:
-        assert nearest(colour_at(axis, x, y)) == int(x > 0)
-    turned = plots.boundary(halves(-1.0), X, Y).axes[0]
+    figure = plots.boundary(halves(), CORNERS, (CORNERS[0] > 0).astype(int))
+    for x, y in [(-0.7, 0.5), (-0.2, -0.8), (0.3, 0.0), (0.8, 0.8)]:
+        assert nearest(colour_at(figure, x, y)) == int(x > 0)
+    turned = plots.boundary(halves(-1.0), CORNERS, (CORNERS[0] < 0).astype(int))
     assert nearest(colour_at(turned, 0.8, 0.0)) == 0
 
 
 def test_three_classes_and_where_they_meet():
     theta = np.concatenate([np.array([[4.0, 0.0], [-4.0, 0.0], [0.0, 6.0]]).ravel(), np.zeros(3)])
     net = dx.Network((2, 3), backend="cpu", theta=theta, classes=("east", "west", "_north"))
-    figure = plots.boundary(net, X, net.predict(X), features=("a $x$", "b"))
+    figure = plots.boundary(net, CORNERS, net.predict(CORNERS), features=("a $x$", "b"))
     axis = figure.axes[0]
-    for point in [(0.9, -0.5), (-0.9, -0.5), (0.0, 0.9)]:
-        assert nearest(colour_at(axis, *point)) == int(net.predict(np.array([point]).T)[0])
+    for point in [(0.9, -0.5), (-0.9, -0.5), (0.2, 0.9)]:
+        assert nearest(colour_at(figure, *point)) == int(net.predict(np.array([point]).T)[0])
     assert [t.get_text().strip() for t in figure.legends[0].get_texts()] == ["east", "west", "_north"]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("a $x$", "b")
 
@@ -257,7 +261,7 @@ def test_the_same_figure_has_the_same_bytes(tmp_path):
 
 
 def test_a_name_is_not_read_as_a_formula(tmp_path):
-    names = [r"$\frac{", "50 $", "a_b^c"]
+    names = [r"$\frac{$", "$50 to $60_", "a_b^c"]
     plots.save(plots.confusion_matrix(C, names=names), tmp_path / "a.png")
     plots.save(plots.learning_curves({name: history() for name in names}), tmp_path / "b.png")
 

@@ -81,7 +81,9 @@ AROUND = {
     "toml",
 }
 MOST_CODE_LINES = 2500
-MOST_CODE_LINES_OF_KERNELS = 2250  # of which 690 write, launch, multiply, record and send for a GPU, in any thread
+MOST_CODE_LINES_OF_KERNELS = (
+    2400  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
+)
 # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950, and
 # what shows a run (plots, runs, tensorboard, deepxp plot, and of pages what the benchmark did not have) is 1050
 MOST_CODE_LINES_AROUND = 7700

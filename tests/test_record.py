@@ -10,8 +10,9 @@ pytest.importorskip("numba", reason="Numba is not installed: the compiled kernel
 
 import deepxp as dx
 from deepxp.backend import Backend
-from deepxp.kernels import blas
+from deepxp.kernels import blas, product
 from deepxp.kernels import numba as kernels
+from deepxp.kernels.product import Tile
 from deepxp.kernels.team import Program
 from deepxp.ops.activations import ACTIVATIONS, Activation
 
@@ -28,6 +29,13 @@ def data(net, m, seed=0):
     if net.loss.name == "sigmoid-cross-entropy":
         return X, rng.integers(0, 2, (net.sizes[-1], m))
     return X, rng.integers(0, net.sizes[-1], m)
+
+
+@pytest.fixture(params=["own", "BLAS"], autouse=True)
+def products(request, monkeypatch):
+    """By either kind of product, whatever this processor takes."""
+    tile = Tile(4, 2, 4) if request.param == "own" else None
+    monkeypatch.setattr(product, "tile", lambda dtype: tile)
 
 
 def trained(backend, optimizer, steps=5, m=9, sizes=(6, 7, 5, 3), dtype="float64", **options):

@@ -17,7 +17,7 @@ from deepxp.cli.report import Report
 from deepxp.devices import cupy_wheels, devices
 from deepxp.version import __version__
 
-OPTIONAL = ("numba", "matplotlib", "scikit-learn", "threadpoolctl")
+OPTIONAL = ("numba", "matplotlib", "tensorboardX", "scikit-learn", "threadpoolctl")
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 

@@ -381,11 +381,10 @@ def test_curves(capsys, tmp_path):
 
 
 def test_without_matplotlib_a_line_says_how_to_get_it(capsys, tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "deepxp.cli.curves", raising=False)
-    monkeypatch.delattr("deepxp.cli.curves", raising=False)
+    for name in [name for name in sys.modules if name.startswith("deepxp.plots")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(deepxp, "plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     assert main(["train", *SMALL, "--out", "run"]) == 0
     out, err = capsys.readouterr()
     assert 'python -m pip install "deepxp[plot]"' in out

@@ -32,8 +32,8 @@ deepxp COMMAND --help tells more.
 """
 TRAIN = """\
 Train a network on DATA, evaluate it on a part that is held out, and write
-model.safetensors, metrics.jsonl, result.json, config.toml and, with Matplotlib,
-curves.png into a folder.
+model.safetensors, metrics.jsonl, result.json, config.toml and, with
+Matplotlib, curves.png into a folder.
 
 DATA is an .npz (X and y, or x_train, y_train, x_test, y_test), an .npy with
 --labels, a .csv or .tsv, MNIST's idx files, or svmlight, each also with .gz.

@@ -151,6 +151,13 @@ def test_a_folder_that_is_no_run_says_what_is_missing(tmp_path):
         read(write(tmp_path / "t", config="lr = "))
 
 
+def test_epochs_that_each_have_names_of_their_own_are_refused(tmp_path):
+    lines = [json.dumps({"epoch": e, "loss": 1} | {f"{e} {k}": 1 for k in range(900)}) for e in range(1, 101)]
+    (tmp_path / METRICS).write_text("\n".join(lines))
+    with pytest.raises(DataError, match="100 epochs of 90002 numbers are more than a run writes"):
+        read(tmp_path)
+
+
 def test_of_too_many_classes_no_matrix_is_made():
     names = [str(k) for k in range(1001)]
     assert replace(RESULT_OF_C, classes=names).matrix() is None

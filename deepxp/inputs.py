@@ -98,7 +98,7 @@ def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
             wanted = f"({m},) or (1, {m})"
         raise ShapeError(f"y must have shape {wanted} for {m} samples and {outputs} outputs, got {y.shape}")
     _finite(y, "y")
-    if loss.name != "squared-error" and (y.min() < 0 or y.max() > 1):
+    if not loss.of_numbers and (y.min() < 0 or y.max() > 1):
         sample = int(np.argmax(((y < 0) | (y > 1)).any(axis=0)))
         raise DataError(
             f"{loss.name} takes targets between 0 and 1, got {y[:, sample].tolist()} for sample {sample + 1}; "

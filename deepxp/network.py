@@ -68,7 +68,7 @@ class Network:
         if scaler is not None and scaler.shift.shape != (self.sizes[0],):
             raise ConfigError(f"the scaler has {scaler.shift.shape[0]} features, the network {self.sizes[0]} inputs")
         named = max(2, self.sizes[-1])
-        if self.classes is not None and self.loss.name != "squared-error" and len(self.classes) != named:
+        if self.classes is not None and not self.loss.of_numbers and len(self.classes) != named:
             raise ConfigError(
                 f"expected the names of {named} classes for n[L] = {self.sizes[-1]}, got {len(self.classes)}"
             )
@@ -188,7 +188,7 @@ class Network:
     def check_decidable(self, A: Array) -> None:
         """Raises DataError for outputs A[L] (n[L], m) of classes of which one is NaN; numbers may be."""
         xp = self.backend.xp if self.backend.owns(A) else np
-        if self.loss.name == "squared-error" or not bool(xp.any(bad := xp.isnan(A))):
+        if self.loss.of_numbers or not bool(xp.any(bad := xp.isnan(A))):
             return
         sample = int(np.argmax(asnumpy(bad).any(axis=0))) + 1
         raise DataError(f"A[L] is NaN for sample {sample}, so that it has no label; look for NaN or infinity in X")

@@ -8,7 +8,7 @@ try:
     from tensorboardX import SummaryWriter
 except ImportError as error:
     raise ImportError(
-        'deepxp.tensorboard needs tensorboardX; install it: python -m pip install "deepxp[tensorboard]"'
+        "deepxp.tensorboard needs tensorboardX; install it: python -m pip install tensorboardX"
     ) from error
 
 TAGS = {"loss": "loss/training", "lr": "learning_rate"}  # tensorboardX replaces blanks

@@ -35,7 +35,7 @@ ROOMS = {
         "data",
         "metrics",
     ],
-    3: ["initialize", "network", "optimizers", "recursions"],
+    3: ["initialize", "machine", "network", "optimizers", "recursions"],
     4: ["agreement", "checkpoints", "gradcheck", "evaluation", "footprint", "health", "history"],
     5: ["training", "step", "functions", "explain", "plots", "runs", "tensorboard"],
     6: ["benchmark", "cli", "estimators"],
@@ -72,6 +72,7 @@ AROUND = {
     "devices",
     "estimators",
     "explain",
+    "machine",
     "memory",
     "pages",
     "plots",
@@ -82,7 +83,7 @@ AROUND = {
 }
 MOST_CODE_LINES = 2500
 MOST_CODE_LINES_OF_KERNELS = (
-    2400  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
+    2450  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
 )
 # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950, and
 # what shows a run (plots, runs, tensorboard, deepxp plot, and of pages what the benchmark did not have) is 1050

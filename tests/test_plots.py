@@ -279,4 +279,4 @@ def test_pyplot_and_its_state_are_not_needed():
 def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path):
     script = "import sys\nsys.modules['matplotlib'] = None\nfrom deepxp import plots"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert 'ImportError: deepxp.plots needs Matplotlib; install it: python -m pip install "deepxp[plot]"' in done.stderr
+    assert "ImportError: deepxp.plots needs Matplotlib; install it: python -m pip install matplotlib" in done.stderr

@@ -117,7 +117,7 @@ class Views:
 
             plots.save(plots.learning_curves(history), path)
         except ImportError:
-            self._report.line("curves", 'none without Matplotlib: python -m pip install "deepxp[plot]"')
+            self._report.line("curves", "none without Matplotlib: python -m pip install matplotlib")
         except Exception as error:
             self._report.line("curves", f"none: {error}")
         else:

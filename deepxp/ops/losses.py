@@ -32,6 +32,11 @@ class Loss:
     evaluate: Callable[[Namespace, Array, Array, Array, Array], None]
     evaluate_labels: Callable[[Namespace, Array, Array, Array, Array, Array], None] | None = None
 
+    @property
+    def of_numbers(self) -> bool:
+        """Are A[L] and the targets any numbers? With the links softmax and sigmoid they are probabilities."""
+        return self.link.name not in ("softmax", "sigmoid")
+
 
 def log_softmax(xp: Namespace, Z: Array) -> Array:
     """log a_i = z_i - log sum_k e^(z_k), by log-sum-exp"""

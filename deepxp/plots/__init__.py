@@ -20,7 +20,7 @@ decision   boundary, boundary_animation
 try:
     import matplotlib  # noqa: F401
 except ImportError as error:
-    raise ImportError('deepxp.plots needs Matplotlib; install it: python -m pip install "deepxp[plot]"') from error
+    raise ImportError("deepxp.plots needs Matplotlib; install it: python -m pip install matplotlib") from error
 
 from deepxp.plots.curves import learning_curves, norms
 from deepxp.plots.decision import boundary, boundary_animation

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from deepxp.cli import bench, explain, plot
+from deepxp.cli import bench, explain, export, plot
 from deepxp.cli.config import nearest
 from deepxp.cli.options import CHECKED, ROWS
 from deepxp.errors import ConfigError
@@ -167,6 +167,13 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     drawn = command("plot", "plot", "RUN...", help, plot.DESCRIPTION, plot.EXAMPLES)
     plot.add_arguments(drawn)
     _rows(drawn, (*READING, "device"))
+
+    help = "a model as ONNX, or its weights for PyTorch or Keras"
+    exported = command("export", "export", "MODEL", help, export.DESCRIPTION, export.EXAMPLES)
+    exported.add_argument("model", metavar="MODEL", help=MODEL)
+    export.add_arguments(exported)
+    _rows(exported, export.ROWS)
+    _json(exported)
 
     help = "how fast is this machine, and from which batch size on is a GPU faster?"
     bench.add_arguments(command("bench", "bench", "", help, bench.DESCRIPTION, bench.EXAMPLES))

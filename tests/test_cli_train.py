@@ -389,7 +389,7 @@ def test_curves(drawn, capsys, tmp_path):
     assert len(picture) > 5000
 
 
-def test_without_matplotlib_a_line_says_how_to_get_it(capsys, tmp_path, monkeypatch):
+def test_without_matplotlib_a_line_says_how_to_get_it(drawn, capsys, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("deepxp.plots")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(deepxp, "plots", raising=False)

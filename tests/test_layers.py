@@ -87,8 +87,8 @@ MOST_CODE_LINES_OF_KERNELS = (
     2450  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
 )
 # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950, what
-# leaves for other programs and arrives from them 590, and what shows a run (plots, runs, tensorboard, deepxp plot, and of
-# pages what the benchmark did not have) 1050
+# leaves for other programs and arrives from them 590, and what shows a run (plots, runs, tensorboard, deepxp plot, and
+# of pages what the benchmark did not have) 1050
 MOST_CODE_LINES_AROUND = 8300
 MOST_LINES_IN_A_FILE = 350  # everything counted
 

@@ -113,15 +113,20 @@ class Views:
         """curves.png, where Matplotlib is there; it is never a reason to fail."""
         path = self.folder / CURVES
         try:
-            from deepxp import plots
-
-            plots.save(plots.learning_curves(history), path)
+            draw(history, path)
         except ImportError:
             self._report.line("curves", "none without Matplotlib: python -m pip install matplotlib")
         except Exception as error:
             self._report.line("curves", f"none: {error}")
         else:
             self._report.line("curves", str(path))
+
+
+def draw(history: History, path: Path) -> None:
+    """Raises ImportError where Matplotlib is not installed."""
+    from deepxp import plots
+
+    plots.save(plots.learning_curves(history), path)
 
 
 def import_board() -> Any:

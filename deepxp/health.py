@@ -180,20 +180,22 @@ class Health:
             raise self.failed(run, steps - 1)
         if self._skipped and self._skipped == self._steps:
             raise NonFiniteError(f"every batch of epoch {self._epoch} gave NaN or infinity and was left out; {ADVICE}")
-        squares, idle = self._summary()
-        self._check_length([math.sqrt(x) for x in squares])
+        lengths, idle = self._summary()
+        self._check_length(list(lengths.values())[self._net.L :])
         some = any(n >= max(2.0, DEAD * units) for n, units in zip(idle, self._net.sizes[1:-1], strict=True))
         if some and self._epoch & (self._epoch - 1) == 0 and len(batches) >= FEW:
             self._check_units(batches)
-        return {} if self._step.applied is None else {"skipped": float(self._skipped)}
+        return lengths if self._step.applied is None else lengths | {"skipped": float(self._skipped)}
 
-    def _summary(self) -> tuple[list[float], list[float]]:
-        """||dW[l]||^2 of every layer, and how many units of a hidden layer got no gradient, of the last step."""
-        xp, gradient, hidden = self._net.backend.xp, self._step.gradient, range(1, self._net.L)
-        squares = [xp.sum(dW * dW) for dW in gradient.dW[1:]]
-        idle = [xp.sum(xp.where(gradient.db[l] == 0.0, xp.ones_like(gradient.db[l]), 0.0)) for l in hidden]
-        found = self._net.backend.asnumpy(xp.stack([*squares, *idle])).tolist()  # one transfer
-        return found[: self._net.L], found[self._net.L :]
+    def _summary(self) -> tuple[dict[str, float], list[float]]:
+        """||W[l]|| and ||dW[l]|| of every layer, and how many units of a hidden layer got no gradient, of the last
+        step."""
+        net, xp, gradient = self._net, self._net.backend.xp, self._step.gradient
+        squares = [xp.sum(v * v) for v in (*net.W[1:], *gradient.dW[1:])]
+        idle = [xp.sum(xp.where(db == 0.0, xp.ones_like(db), 0.0)) for db in gradient.db[1:-1]]
+        found = net.backend.asnumpy(xp.stack([*squares, *idle])).tolist()  # one transfer
+        names = [f"norm_{letter}{l}" for letter in ("W", "dW") for l in range(1, net.L + 1)]
+        return {name: math.sqrt(x) for name, x in zip(names, found, strict=False)}, found[len(names) :]
 
     def _check_length(self, norms: list[float]) -> None:
         """Is the gradient of the last step far longer than that after the first epoch?"""

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class History:
-    """What `train` saw, an entry an epoch: `records` with the keys epoch, loss, lr, seconds, and for validation data
-    validation_loss and validation_<metric>. `best_epoch` is that of the weights the network was left with."""
+    """What `train` saw, an entry an epoch: `records` with the keys epoch, loss, lr, seconds; norm_W1, norm_dW1, ...,
+    the lengths ||W[l]|| and ||dW[l]|| after its last step; and for validation data validation_loss and
+    validation_<metric>. `best_epoch` is that of the weights the network was left with."""
 
     records: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int | None = None

@@ -3,7 +3,6 @@
 import gc
 import importlib
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,13 +69,13 @@ def _undrawn():
     """curves.png takes longer to draw than the trainings of the tests: it is empty, but for a test that asks for
     `drawn`."""
     with pytest.MonkeyPatch.context() as patch:
-        empty = SimpleNamespace(draw=lambda records, path: path.write_bytes(b""))
-        patch.setattr("deepxp.cli.curves", empty, raising=False)
-        yield
+        views = importlib.import_module("deepxp.cli.views")
+        draw = views.draw
+        patch.setattr(views, "draw", lambda history, path: path.write_bytes(b""))
+        yield draw
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(_undrawn, monkeypatch):
     """curves.png is drawn."""
-    monkeypatch.delattr("deepxp.cli.curves")
-    monkeypatch.setattr("deepxp.cli.curves", importlib.import_module("deepxp.cli.curves"))
+    monkeypatch.setattr("deepxp.cli.views.draw", _undrawn)

@@ -32,8 +32,8 @@ from deepxp.benchmark.measure import (
     square_product,
 )
 from deepxp.benchmark.run import peak
-from deepxp.benchmark.tables import duration
 from deepxp.kernels.cublas import WORKSPACE
+from deepxp.pages.words import duration
 
 
 class Device:

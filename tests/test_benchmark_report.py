@@ -19,9 +19,10 @@ from test_benchmark_fakes import (
     pair,
 )
 
-from deepxp.benchmark import axes, plots, report, tables
+from deepxp.benchmark import plots, report, tables
 from deepxp.benchmark.results import FORMAT
 from deepxp.cli.report import as_json
+from deepxp.pages import axes
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SCALES = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
@@ -323,7 +324,7 @@ def test_labels_do_not_overlap(heights):
 @pytest.mark.parametrize("sizes", [(32,), (32, 128, 512), tuple(2**i for i in range(16)), (1, 3, 700), (100, 101)])
 def test_sizes_on_the_axis_do_not_touch(sizes):
     lines = [axes.Line(tuple(axes.Point(m, 1.0, "") for m in sizes), 0, 0)]
-    svg = ET.fromstring(axes.panel("t", lines, "x", "y", (0.5, 2), str))
+    svg = ET.fromstring(axes.panel("t", lines, plots._m_axis(lines), axes.log_axis("y", [0.5, 2], str)))
     labels = [x for x in svg.iter(f"{SVG}text") if x.get("text-anchor") == "middle" and x.get("class") == "tick"]
     assert labels
     spans = [(float(x.get("x")), 3.3 * len(x.text)) for x in labels]

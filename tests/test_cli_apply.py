@@ -8,7 +8,7 @@ import pytest
 
 import deepxp
 from deepxp.cli import main
-from deepxp.cli.apply import confusion
+from deepxp.cli.confusion import as_text
 
 NAMES = ("ant", "bee, the", "cat")
 SHORT = ("--epochs", "10", "--batch-size", "16", "--device", "cpu", "-q")
@@ -321,7 +321,7 @@ def test_a_file_that_is_no_model(capsys):
 
 
 def test_the_confusion_matrix_in_columns():
-    lines = list(confusion(np.array([[5, 0], [12, 100]]), ("a", "a very long name")))
+    lines = list(as_text(np.array([[5, 0], [12, 100]]), ("a", "a very long name")))
     assert lines == [
         "true           predicted",
         "                a  a very long…",
@@ -333,5 +333,5 @@ def test_the_confusion_matrix_in_columns():
 def test_of_many_classes_the_most_frequent_confusions():
     matrix = np.diag(np.full(50, 9))
     matrix[3, 7], matrix[8, 1] = 4, 6
-    lines = list(confusion(matrix, tuple(f"k{i}" for i in range(50))))
+    lines = list(as_text(matrix, tuple(f"k{i}" for i in range(50))))
     assert [line.split() for line in lines[1:]] == [["6", "k8", "as", "k1"], ["4", "k3", "as", "k7"]]

@@ -36,7 +36,7 @@ def test_help_and_version(capsys):
     assert "examples:" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"deepxp {deepxp.__version__}\n"
-    for command in ("train", "evaluate", "predict", "info", "check"):
+    for command in ("train", "evaluate", "predict", "info", "check", "plot"):
         assert main([command, "--help"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].startswith(f"usage: deepxp {command}")

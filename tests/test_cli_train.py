@@ -389,12 +389,11 @@ def test_curves(drawn, capsys, tmp_path):
     assert len(picture) > 5000
 
 
-def test_without_matplotlib_a_line_says_how_to_get_it(capsys, tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "deepxp.cli.curves", raising=False)
-    monkeypatch.delattr("deepxp.cli.curves", raising=False)
+def test_without_matplotlib_a_line_says_how_to_get_it(drawn, capsys, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("deepxp.plots")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(deepxp, "plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     assert main(["train", *SMALL, "--out", "run"]) == 0
     out, err = capsys.readouterr()
     assert "python -m pip install matplotlib" in out

@@ -234,12 +234,30 @@ def test_a_record_an_epoch():
     assert history["epoch"] == [1, 2, 3]
     assert set(history.records[0]) == {
         "epoch", "loss", "lr", "seconds", "validation_loss", "validation_accuracy", "validation_f1",
+        *(f"norm_{letter}{l}" for letter in ("W", "dW") for l in range(1, net.L + 1)),
     }  # fmt: skip
     assert history.loss == history["loss"]
     assert all(seconds > 0 for seconds in history["seconds"])
     assert (history.best_epoch, history.stopped_early) == (3, False)
     assert [step[:2] for step in steps] == [(i, 4) for i in (1, 2, 3, 4)] * 3
     assert_allclose([steps[3][2], steps[11][2]], [history.loss[0], history.loss[2]], rtol=1e-12)
+
+
+def test_norms_are_those_of_the_weights_and_of_the_last_gradient(backend):
+    net, (X, y) = network(backend=backend, seed=3), data()
+    seen = []
+
+    def on_epoch(record):
+        seen.append([float(np.linalg.norm(backend.asnumpy(W))) for W in net.W[1:]])
+
+    history = dx.train(net, X, y, epochs=2, batch_size=30, optimizer=dx.SGD(lr=0.1), shuffle=False, on_epoch=on_epoch)
+    twin = network(backend=backend, seed=3)
+    step = dx.TrainingStep(twin, dx.SGD(lr=0.1), batch_size=30)
+    for record, lengths in zip(history, seen, strict=True):
+        assert_allclose([record["norm_W1"], record["norm_W2"]], lengths, rtol=1e-12)
+        step(X, y)
+        expected = [float(np.linalg.norm(backend.asnumpy(dW))) for dW in step.gradient.dW[1:]]
+        assert_allclose([record["norm_dW1"], record["norm_dW2"]], expected, rtol=1e-12)
 
 
 def test_validation_is_the_evaluation_of_that_epoch():

@@ -1,15 +1,13 @@
 """The figures of the report: panels side by side with one scale, and a legend above them."""
 
+import math
 from collections.abc import Sequence
-from html import escape
 
-from deepxp.benchmark.axes import COLOURS, Level, Line, Point, bounds, mark, panel
 from deepxp.benchmark.measure import PRODUCTS
 from deepxp.benchmark.results import Measured, Results, Row
-from deepxp.benchmark.tables import UNITS, duration, number
-
-Labelled = tuple[int | None, bool, str]
-"""An entry of a legend: the colour, whether the line is dashed, and its name."""
+from deepxp.pages.axes import COLOURS, Axis, Level, Line, Point, log_axis, panel, steps
+from deepxp.pages.page import Labelled, figure
+from deepxp.pages.words import UNITS, duration, number, round_number
 
 
 def colours(results: Results) -> dict[str, int]:
@@ -30,22 +28,10 @@ def time_per_sample(results: Results) -> str:
     entries = _entries(results.contenders, colour)
     if moved:
         entries.append((None, True, "with the transfer of the batch"))
+    y_axis = log_axis("a sample", values or [1.0], round_duration)
     return _figure(
         entries,
-        [
-            panel(
-                f"n = {n}",
-                lines,
-                "m, samples in a batch",
-                "a sample",
-                bounds(values),
-                round_duration,
-                (),
-                _note(results, n),
-            )
-            for n, lines in panels
-            if lines
-        ],
+        [panel(f"n = {n}", lines, _m_axis(lines), y_axis, (), _note(results, n)) for n, lines in panels if lines],
     )
 
 
@@ -53,11 +39,6 @@ def round_duration(value: float) -> str:
     """Of a round number, without zeros behind the point: `50 µs`."""
     unit, name = next(((u, name) for u, name in UNITS if value >= u * (1 - 1e-9)), UNITS[-1])
     return f"{value / unit:g} {name}"
-
-
-def round_number(value: float) -> str:
-    """`50`, `0.5`"""
-    return f"{value:,.15g}"
 
 
 def transposed(product: str) -> str:
@@ -97,13 +78,10 @@ def products(results: Results) -> str:
         ]
         panels.append((product, [line for line in lines if line.points]))
     values = [point.y for _, lines in panels for line in lines for point in line.points] + [p.y for p in peaks]
+    y_axis = log_axis("GFLOP/s", values or [1.0], round_number)
     return _figure(
         [*_entries(rows, colour), (None, True, "the largest square product")],
-        [
-            panel(transposed(product), lines, "m, samples in a batch", "GFLOP/s", bounds(values), round_number, peaks)
-            for product, lines in panels
-            if lines
-        ],
+        [panel(transposed(product), lines, _m_axis(lines), y_axis, peaks) for product, lines in panels if lines],
     )
 
 
@@ -116,13 +94,10 @@ def bandwidth(results: Results) -> str:
         lines += [_rates(results, row, n, "softmax", colour[row.name], colour[row.name]) for row in results.contenders]
         panels.append((n, [line for line in lines if line.points]))
     values = [point.y for _, lines in panels for line in lines for point in line.points]
+    y_axis = log_axis("GB/s", values or [1.0], round_number)
     return _figure(
         [*_entries(results.contenders, colour), (None, True, "a plain copy of the same array")],
-        [
-            panel(f"n = {n}", lines, "m, samples in a batch", "GB/s", bounds(values), round_number)
-            for n, lines in panels
-            if lines
-        ],
+        [panel(f"n = {n}", lines, _m_axis(lines), y_axis) for n, lines in panels if lines],
     )
 
 
@@ -151,17 +126,13 @@ def _entries(rows: Sequence[Row], colour: dict[str, int]) -> list[Labelled]:
 
 
 def _figure(entries: Sequence[Labelled], panels: Sequence[str]) -> str:
-    if not panels:
-        return "<p>Nothing was measured within the time limit.</p>"
-    return (
-        '<ul class="legend">'
-        + "".join(f"<li>{_swatch(colour, dashed)}{escape(name)}</li>" for colour, dashed, name in entries)
-        + f'</ul><div class="panels">{"".join(panels)}</div>'
-    )
+    return figure(entries, panels) if panels else "<p>Nothing was measured within the time limit.</p>"
 
 
-def _swatch(colour: int | None, dashed: bool) -> str:
-    kind = "plain" if colour is None else f"s{colour}"
-    line = f'<path class="line {kind}{" dashed" if dashed else ""}" d="M1 7H33"/>'
-    shape = "" if colour is None else mark(colour, colour, 17, 7)
-    return f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true" xmlns="http://www.w3.org/2000/svg">{line}{shape}</svg>'
+def _m_axis(lines: Sequence[Line]) -> Axis:
+    """Ticks at the m themselves where they are powers of two, else at 1, 2, 5."""
+    sizes = sorted({point.x for line in lines for point in line.points})
+    low, high = (sizes[0], sizes[-1]) if len(sizes) > 1 else (sizes[0] / 2, sizes[0] * 2)
+    binary = all(math.log2(x).is_integer() for x in sizes)
+    found = sizes if binary else steps(sizes[0], sizes[-1]) or sizes
+    return Axis("m, samples in a batch", low, high, found, "{:g}".format)

@@ -1,14 +1,16 @@
-"""The results as one page of HTML that needs no network and no script, for light, dark and paper."""
+"""The results as a page of HTML."""
 
 from collections.abc import Callable, Sequence
 from html import escape
-from importlib.resources import files
 
 from deepxp.benchmark import plots
 from deepxp.benchmark.crossover import COMPARED
 from deepxp.benchmark.measure import PRODUCTS
 from deepxp.benchmark.results import Cell, Measured, Results
-from deepxp.benchmark.tables import duration, facts, first_calls, from_m, missing_engine, net, number, percent
+from deepxp.benchmark.tables import facts as facts_of
+from deepxp.benchmark.tables import first_calls, from_m, missing_engine, net
+from deepxp.pages.page import facts, page, section
+from deepxp.pages.words import duration, number, percent
 
 Column = tuple[str, Callable[[Cell], str]]
 MISSING = "–"
@@ -40,46 +42,32 @@ change a weight, so that every repetition does the same work."""
 
 
 def html(results: Results) -> str:
-    """The page. It is well-formed XML, too."""
+    """The page."""
     cpu = results.machine["cpu"]
     gpus = [device.description.split(",")[0] for device in results.devices if device.name != "cpu" and device.usable]
     where = [cpu] * any(row.device == "cpu" for row in results.contenders)
     where += gpus * any(row.device != "cpu" for row in results.contenders)
     first, *more = results.conclusions
-    style = (files("deepxp.benchmark") / "report.css").read_text(encoding="utf-8")
-    return f"""<!DOCTYPE html>
-<html lang="en" xmlns="http://www.w3.org/1999/xhtml">
-<head>
-<meta charset="utf-8"/>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<title>deepxp bench: {escape(" and ".join(where))}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<p class="eyebrow">deepxp bench, {escape(results.when[:16].replace("T", " "))}</p>
-<h1>deepxp on {escape(" and on ".join(where))}</h1>
-<p class="lead">{escape(first)}</p>
-{"".join(f"<p>{escape(text)}</p>" for text in more)}
-</header>
-<main>
-{_section("A training step: time per sample", plots.time_per_sample(results), STEP + ABOVE * bool(results.crossovers))}
-{_section("The products of a layer", plots.products(results), PRODUCT)}
-{_section("softmax against a copy", plots.bandwidth(results), COPY)}
-{_crossovers(results)}
-{_section("Every number", "".join(_of_n(results, n) for n in results.settings.n))}
-{_section("Starting", _starting(results), ONCE)}
-{_section("How it was measured", _how(results))}
-</main>
-</body>
-</html>
-"""
-
-
-def _section(title: str, content: str, about: str = "") -> str:
-    said = f'<p class="about">{escape(about)}</p>' if about else ""
-    return f"<section><h2>{escape(title)}</h2>{said}{content}</section>"
+    return page(
+        f"deepxp bench: {' and '.join(where)}",
+        f"deepxp bench, {results.when[:16].replace('T', ' ')}",
+        f"deepxp on {' and on '.join(where)}",
+        first,
+        more,
+        (
+            section(
+                "A training step: time per sample",
+                plots.time_per_sample(results),
+                STEP + ABOVE * bool(results.crossovers),
+            ),
+            section("The products of a layer", plots.products(results), PRODUCT),
+            section("softmax against a copy", plots.bandwidth(results), COPY),
+            _crossovers(results),
+            section("Every number", "".join(_of_n(results, n) for n in results.settings.n)),
+            section("Starting", _starting(results), ONCE),
+            section("How it was measured", _how(results)),
+        ),
+    )
 
 
 def _of_n(results: Results, n: int) -> str:
@@ -166,7 +154,7 @@ def _crossovers(results: Results) -> str:
             f'{escape(here[0].against)}</caption><thead><tr><th scope="col"></th>{heads}</tr></thead>'
             f"<tbody>{rows}</tbody></table></div>"
         )
-    return _section("Where the GPU begins to win", "".join(parts)) if parts else ""
+    return section("Where the GPU begins to win", "".join(parts)) if parts else ""
 
 
 def _starting(results: Results) -> str:
@@ -196,13 +184,7 @@ def _how(results: Results) -> str:
         rounds=settings.rounds,
         limit=plots.round_duration(float(f"{settings.limit_seconds:.3g}")),
     )
-    return (
-        _paragraphs(text)
-        + (f"<p>{escape(missing)}</p>" if missing else "")
-        + "<dl>"
-        + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts(results).items())
-        + "</dl>"
-    )
+    return _paragraphs(text) + (f"<p>{escape(missing)}</p>" if missing else "") + facts(facts_of(results))
 
 
 def _paragraphs(text: str) -> str:

@@ -19,11 +19,11 @@ from deepxp.benchmark.measure import (
     square_product,
 )
 from deepxp.benchmark.results import Cell, Measured, Peak, Results, Row, Settings
-from deepxp.benchmark.tables import duration
 from deepxp.devices import Device
 from deepxp.machine import describe
 from deepxp.network import Network
 from deepxp.optimizers import Adam
+from deepxp.pages.words import duration
 from deepxp.step import TrainingStep
 
 SMALLEST, LARGEST = 256, 8192  # N of the square products

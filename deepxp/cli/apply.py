@@ -4,23 +4,21 @@ import csv
 import io
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepxp import data, metrics, network, rng
+from deepxp import data, network, rng
 from deepxp.cli import config, problem
+from deepxp.cli.confusion import as_text, confusion_of, names_of
 from deepxp.cli.options import Settings
-from deepxp.cli.problem import SIGMOID, SQUARED, encode_for
+from deepxp.cli.problem import SQUARED, encode_for
 from deepxp.cli.report import Report, count, shown, write_whole
 from deepxp.cli.wording import visible
 from deepxp.errors import ConfigError, ModelFileError, ShapeError
 from deepxp.evaluation import evaluate as evaluation
 from deepxp.network import Network
-
-TABLE = 40  # classes up to which the whole confusion matrix is shown
 
 
 def evaluate(arguments: Namespace) -> int:
@@ -35,13 +33,11 @@ def evaluate(arguments: Namespace) -> int:
     report.line("data", f"{dataset.name}: {count(len(dataset.X), 'sample')}")
     report.line("metrics", shown(values))
     result = {"device": net.backend.name, "model": str(arguments.model), "samples": len(dataset.X), "metrics": values}
-    names = _names(net)
-    if names is not None and (net.loss.name != SIGMOID or net.sizes[-1] == 1):
-        labels = y if y.ndim == 1 else y.argmax(axis=0)
-        matrix = metrics.confusion_matrix(labels, net.predict(dataset.X.T), len(names))
+    names, matrix = names_of(net), confusion_of(net, dataset.X.T, y)
+    if names is not None and matrix is not None:
         result |= {"classes": names, "confusion_matrix": matrix.tolist()}
         report.line("")
-        for line in confusion(matrix, names):
+        for line in as_text(matrix, names):
             report.line(line)
     report.result(result)
     return 0
@@ -56,7 +52,7 @@ def predict(arguments: Namespace) -> int:
     dataset = load(settings, net, arguments.model, predicting=True)
     A = net.predict_proba(dataset.X.T)
     net.check_decidable(A)
-    said, names = _said(net, A), _names(net)
+    said, names = _said(net, A), names_of(net)
     if arguments.proba:
         proba = np.concatenate([1 - A, A]) if len(A) == 1 else A
         columns = ["prediction"] if said.shape[1] == 1 else [f"prediction {name}" for name in names or ()]
@@ -141,36 +137,9 @@ def _digits(net: Network, model: str) -> data.Dataset:
     return part
 
 
-def _names(net: Network) -> tuple[str, ...] | None:
-    """The names of the classes or labels, or their numbers; None for a network that predicts numbers."""
-    if net.loss.name == SQUARED:
-        return None
-    return net.classes or tuple(map(str, range(max(2, net.sizes[-1]))))
-
-
 def _said(net: Network, A: np.ndarray) -> np.ndarray:
     """The prediction for outputs A as text, (m, 1), or (m, n[L]) where there is more than one."""
-    decided, names = net.decide(A), _names(net)
+    decided, names = net.decide(A), names_of(net)
     if names is not None and decided.ndim == 1:
         return np.array(names)[decided][:, None]
     return np.atleast_2d(decided).T.astype(str)
-
-
-def confusion(matrix: np.ndarray, names: tuple[str, ...]) -> Iterator[str]:
-    """The confusion matrix as lines of text, or of a large one the most frequent confusions."""
-    if len(names) > TABLE:
-        wrong = matrix - np.diag(np.diag(matrix))
-        yield "the most frequent confusions, of the true class with the predicted one"
-        for place in np.argsort(wrong, axis=None)[::-1][:10]:
-            i, j = divmod(int(place), len(names))
-            if wrong[i, j]:
-                yield f"{wrong[i, j]:>8}  {names[i]} as {names[j]}"
-        return
-    short = [name if len(name) <= 12 else name[:11] + "…" for name in names]
-    first = max(len("true"), *map(len, short))
-    widths = [max(len(name), len(str(column.max()))) for name, column in zip(short, matrix.T, strict=True)]
-    yield f"{'true':<{first}}   predicted"
-    yield f"{'':<{first}}   " + "  ".join(f"{name:>{width}}" for name, width in zip(short, widths, strict=True))
-    for name, row in zip(short, matrix, strict=True):
-        cells = "  ".join(f"{number or '.':>{width}}" for number, width in zip(row.tolist(), widths, strict=True))
-        yield f"{name:<{first}}   {cells}"

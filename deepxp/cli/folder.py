@@ -1,6 +1,6 @@
-"""The folder of a run: config.toml, metrics.jsonl, checkpoints, model.safetensors, curves.png, each whole or not there.
+"""The folder of a run: config.toml, metrics.jsonl, checkpoints, model.safetensors, result.json.
 
-One run at a time has it.
+Each is whole or not there. One run at a time has it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,10 @@ from deepxp.checkpoints.lock import FolderLock
 from deepxp.cli.report import as_json, write_whole
 from deepxp.errors import ConfigError, DeepxpError, ModelFileError
 from deepxp.network import Network
+from deepxp.runs.run import CONFIG, EPOCHS, METRICS, MODEL, RESULT
 
-CONFIG, METRICS, MODEL, CURVES = "config.toml", "metrics.jsonl", "model.safetensors", "curves.png"
 RUNS = Path("runs")
+WRITTEN = (MODEL, METRICS, RESULT, "curves.png", f"{EPOCHS}/epoch-*.safetensors", "tensorboard/events.*")
 
 
 class Folder:
@@ -65,7 +66,8 @@ class Folder:
             file.remove_temporary(self.path)
             if self.resume and file.files(self.path):
                 return self.path
-            for old in (self.path / MODEL, self.path / METRICS, self.path / CURVES, *file.files(self.path)):
+            written = [path for pattern in WRITTEN for path in self.path.glob(pattern)]
+            for old in (*written, *file.files(self.path)):
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise DeepxpError(

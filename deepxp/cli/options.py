@@ -117,6 +117,8 @@ NONFINITE = "where a batch gives NaN or infinity: stop, or skip it, and say so"
 PATIENCE = "stop after N epochs in which the validation loss has not fallen, and keep the best weights"
 EVERY = "time between checkpoints, or such as 1epoch, 500steps, none: only when it is stopped"
 
+KEEP = "keep the weights of every N-th epoch, for deepxp plot --boundary"
+
 
 def option(group: str, default: Any, kind: Kind, metavar: str, help: str) -> Any:
     """A row of the table."""
@@ -162,6 +164,7 @@ class Settings:
     out: str | None = option("run", None, TEXT, "FOLDER", "for the results (runs/DATA-1, then -2, and so on)")
     checkpoint_every: str = option("run", "2min", INTERVAL, "TIME", EVERY)
     checkpoint_keep: int = option("run", 3, _whole(1), "N", "checkpoints that are kept, beside the best")
+    keep_epochs: int | None = option("run", None, _whole(1), "N", KEEP)
 
 
 ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fields(Settings)}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from deepxp.cli import bench, explain, export
+from deepxp.cli import bench, explain, export, plot
 from deepxp.cli.config import nearest
 from deepxp.cli.options import CHECKED, ROWS
 from deepxp.errors import ConfigError
@@ -14,6 +14,7 @@ from deepxp.version import __version__
 
 FLAG = "flag:"  # what dest begins with for a row of the table, so that those that were given can be told from the rest
 MODEL = "a model.safetensors that train wrote"
+BOARD = "write for TensorBoard, with tensorboardX, into DIR/RUN (RUN/tensorboard)"
 READING = ("target", "labels", "delimiter", "header", "limit-bytes")
 
 DESCRIPTION = """\
@@ -31,8 +32,8 @@ deepxp COMMAND --help tells more.
 """
 TRAIN = """\
 Train a network on DATA, evaluate it on a part that is held out, and write
-model.safetensors, metrics.jsonl, config.toml and, with Matplotlib, curves.png
-into a folder.
+model.safetensors, metrics.jsonl, result.json, config.toml and, with
+Matplotlib, curves.png into a folder.
 
 DATA is an .npz (X and y, or x_train, y_train, x_test, y_test), an .npy with
 --labels, a .csv or .tsv, MNIST's idx files, or svmlight, each also with .gz.
@@ -100,6 +101,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         hint = nearest(flag, known) or f"; see deepxp {arguments.command} --help"
         raise ConfigError(f"unknown {'option' if flag.startswith('-') else 'argument'} {flag}{hint}")
     given = vars(arguments)
+    arguments.argv = sys.argv[1:] if argv is None else list(argv)
     arguments.flags = {name.removeprefix(FLAG): value for name, value in given.items() if name.startswith(FLAG)}
     return arguments
 
@@ -128,6 +130,8 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     run.add_argument("--resume", action="store_true", help="go on with the run in --out, or the last one of DATA")
     run.add_argument("--force", action="store_true", help="replace the run that is in --out")
     run.add_argument("--config", metavar="FILE", help="a TOML file with any of these options")
+    run.add_argument("--html", metavar="FILE", help="write a report of the run for a browser")
+    run.add_argument("--tensorboard", metavar="DIR", nargs="?", const="", help=BOARD)
     run.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     _json(run)
 
@@ -158,6 +162,11 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     explained = command("explain", "explain", "", help, explain.DESCRIPTION, explain.EXAMPLES)
     explain.add_arguments(explained)
     _rows(explained, explain.ROWS)
+
+    help = "learning curves, confusion matrix, norms and boundary of runs, as pictures"
+    drawn = command("plot", "plot", "RUN...", help, plot.DESCRIPTION, plot.EXAMPLES)
+    plot.add_arguments(drawn)
+    _rows(drawn, (*READING, "device"))
 
     help = "a model as ONNX, or its weights for PyTorch or Keras"
     exported = command("export", "export", "MODEL", help, export.DESCRIPTION, export.EXAMPLES)

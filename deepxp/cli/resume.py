@@ -9,11 +9,12 @@ from typing import Any
 
 from deepxp.checkpoints.file import files
 from deepxp.cli import config
-from deepxp.cli.folder import CONFIG, MODEL, RUNS, finished
+from deepxp.cli.folder import RUNS, finished
 from deepxp.cli.options import ROWS, Settings
 from deepxp.errors import ConfigError, DeepxpError
+from deepxp.runs.run import CONFIG, MODEL
 
-FREE = {"data", "labels", "device", "out", "checkpoint-every", "checkpoint-keep"}
+FREE = {"data", "labels", "device", "out", "checkpoint-every", "checkpoint-keep", "keep-epochs"}
 """What may change. Data may have moved: that they are the same is seen from themselves."""
 
 CHOSEN = {"lr": None, "batch-size": None, "loss": "auto", "scale": "auto"}

@@ -17,12 +17,13 @@ from deepxp.checkpoints.position import Position
 from deepxp.checkpoints.saver import Checkpoints
 from deepxp.cli import config, resume
 from deepxp.cli.choices import batch_size_of, optimizer_of, schedule_of
-from deepxp.cli.folder import CURVES, Folder
+from deepxp.cli.folder import Folder
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import Problem, problem
 from deepxp.cli.progress import Progress
 from deepxp.cli.report import Report, count, shown, size
 from deepxp.cli.signals import Signals, StoppedBySignal
+from deepxp.cli.views import Views, result_of
 from deepxp.cli.wording import as_flags
 from deepxp.devices import devices
 from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError, StoppedError
@@ -41,6 +42,7 @@ def run(arguments: Namespace) -> int:
     """Train, evaluate and write the run's folder."""
     settings = config.settings(arguments.flags, arguments.config)
     report = Report(quiet=arguments.quiet, as_json=arguments.json)
+    views = Views(arguments, report)
     name = (Path(settings.data).name.split(".")[0] if settings.data else "digits") or "run"
     if arguments.resume:
         if arguments.force:
@@ -53,7 +55,8 @@ def run(arguments: Namespace) -> int:
         raise ConfigError("--patience watches the validation loss; leave it a part of the data with --validation")
     chosen = replace(settings, lr=optimizer.lr, batch_size=batch_size_of(settings, task.train.X.shape[1]))
     try:
-        return _train(chosen, report, folder, task, optimizer, backend)
+        with views:
+            return _train(chosen, report, folder, task, optimizer, backend, views)
     except OutOfMemoryError:
         raise
     except MemoryError as error:
@@ -71,19 +74,26 @@ def run(arguments: Namespace) -> int:
 
 
 def _train(
-    settings: Settings, report: Report, folder: Folder, task: Problem, optimizer: Optimizer, backend: Backend
+    settings: Settings,
+    report: Report,
+    folder: Folder,
+    task: Problem,
+    optimizer: Optimizer,
+    backend: Backend,
+    views: Views,
 ) -> int:
     net = task.network(settings, backend=backend)
     scale = net.scaler.kind if net.scaler else "none"
     resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
     resolved = replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))
     path = folder.open(config.dumps(resolved))
+    views.begin(path, net, settings.keep_epochs, task.notes)
     _introduce(report, settings, task, net, optimizer)
     if folder.resume and not files(path):
         report.line("resumed", "from the beginning: no checkpoint was saved yet")
     started = time.perf_counter()
     try:
-        history = _fit(resolved, report, folder, task, net, optimizer)
+        history = _fit(resolved, report, folder, task, net, optimizer, views)
     except NonFiniteError as error:
         said, epochs = str(error).removesuffix(KEPT), len(getattr(error.history, "records", ()))
         if not epochs:
@@ -100,9 +110,12 @@ def _train(
             test = evaluate(net, *task.test)
         report.line("test", f"{shown(test)} ({count(task.test.X.shape[1], 'sample')})")
     report.line("model", str(folder.model))
-    _curves(report, history, path / CURVES)
-    result = {"device": backend.name, "epochs": len(history), "seconds": round(seconds, 3), "test": test}
-    report.result(result | {"model": str(folder.model)})
+    result = result_of(
+        views, task, net, history, test, network=whole_network_line(net), training=training_line(settings, task)
+    )
+    views.end(history, result)
+    outcome = {"device": backend.name, "epochs": len(history), "seconds": round(seconds, 3), "test": test}
+    report.result(outcome | {"model": str(folder.model)})
     return 0
 
 
@@ -115,13 +128,18 @@ def _absolute(path: str | None) -> str | None:
 
 
 def _fit(
-    settings: Settings, report: Report, folder: Folder, task: Problem, net: Network, optimizer: Optimizer
+    settings: Settings,
+    report: Report,
+    folder: Folder,
+    task: Problem,
+    net: Network,
+    optimizer: Optimizer,
+    views: Views,
 ) -> History:
-    notes: list[str] = []
     try:
-        return _watched(settings, report, folder, task, net, optimizer, notes)
+        return _watched(settings, report, folder, task, net, optimizer, views)
     finally:
-        for note in notes:
+        for note in views.notes:
             report.line("note", as_flags(note))
 
 
@@ -132,17 +150,19 @@ def _watched(
     task: Problem,
     net: Network,
     optimizer: Optimizer,
-    notes: list[str],
+    views: Views,
 ) -> History:
     def on_epoch(record: dict[str, float]) -> None:
         try:
             folder.record(record)
         except OSError as error:
             report.warn(f"epoch {record['epoch']} is missing in {error.filename}: {error.strerror}; training goes on")
+        views.epoch(record, last=record["epoch"] == settings.epochs)
         progress.on_epoch(record)
 
     def on_resume(path: Path, at: Position) -> None:
         folder.go_on(config.dumps(settings), at.records)
+        views.resumed(at.records)
         progress.done = at.epoch
         steps = f" and step {at.steps} of epoch {at.epoch + 1}" if at.steps else ""
         report.line("resumed", f"after {count(at.epoch, 'epoch')}{steps}, from {path}")
@@ -174,7 +194,7 @@ def _watched(
                 clip_norm=settings.clip_norm,
                 patience=settings.patience,
                 on_nonfinite=settings.on_nonfinite,
-                on_note=notes.append,
+                on_note=views.notes.append,
                 on_epoch=on_epoch,
                 on_step=progress.on_step,
                 checkpoints=checkpoints,
@@ -205,6 +225,21 @@ def network_line(net: Network) -> str:
     return ", ".join(["-".join(map(str, net.sizes)), *hidden, net.loss.name, net.dtype])
 
 
+def whole_network_line(net: Network) -> str:
+    """The same, and how many parameters it has."""
+    return f"{network_line(net)}: {count(net.theta.shape[0], 'parameter')}"
+
+
+def training_line(settings: Settings, task: Problem) -> str:
+    """Epochs, steps, optimizer and its learning rate in words."""
+    m = task.train.X.shape[1]
+    batch = min(settings.batch_size or 1, m)
+    return (
+        f"{count(settings.epochs, 'epoch')} of {count(-(-m // batch), 'step')} with {count(batch, 'sample')}, "
+        f"{settings.optimizer}, lr {settings.lr:g} ({settings.schedule})"
+    )
+
+
 def _introduce(report: Report, settings: Settings, task: Problem, net: Network, optimizer: Optimizer) -> None:
     if report.stream is None:
         return
@@ -212,22 +247,17 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     m = task.train.X.shape[1]
     batch = min(settings.batch_size or 1, m)
     need, held = memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
-    parameters = count(net.theta.shape[0], "parameter")
     report.line("device", device_line(settings.device, net.backend))
     report.line("data", str(task))
     report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
-    report.line("network", f"{network_line(net)}: {parameters}")
+    report.line("network", whole_network_line(net))
     free = net.backend.free_memory()
     there = "" if free is None else f"; {size(free)} are free on {net.backend.name}"
     fits = free is None or net.backend.name == "cpu" or need + need_of_a_prediction(net) + held <= free
     stays = "" if fits else ", which stay on the host and are sent batch by batch"
     told = f"{size(need)} for the network and a batch, {size(held)} of data{stays}{there}"
     report.line("memory", f"{size(need + held)}: {told}")
-    report.line(
-        "training",
-        f"{count(settings.epochs, 'epoch')} of {count(-(-m // batch), 'step')} with {count(batch, 'sample')}, "
-        f"{optimizer.name}, lr {optimizer.lr:g} ({settings.schedule})",
-    )
+    report.line("training", training_line(settings, task))
     for note in notes(settings, task):
         report.line("note", as_flags(note))
     report.line("")
@@ -252,17 +282,3 @@ def notes(settings: Settings, task: Problem) -> Iterator[str]:
 
 def _is_whole(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
-
-
-def _curves(report: Report, history: History, path: Path) -> None:
-    """curves.png, where Matplotlib is there; it is never a reason to fail."""
-    try:
-        from deepxp.cli import curves
-
-        curves.draw(list(history), path)
-    except ImportError:
-        report.line("curves", "none without Matplotlib: python -m pip install matplotlib")
-    except Exception as error:
-        report.line("curves", f"none: {error}")
-    else:
-        report.line("curves", str(path))

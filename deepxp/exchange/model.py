@@ -124,7 +124,7 @@ def package(name: str, what: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ConfigError(f'{what} takes {name}: python -m pip install "deepxp[onnx]"') from None
+        raise ConfigError(f'{what} takes {name}: python -m pip install onnx onnxruntime') from None
 
 
 def _written(onnx: Any, graph: Graph, X: Value, outputs: list[Value], sizes: tuple[int, ...]) -> Any:

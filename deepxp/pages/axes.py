@@ -1,4 +1,4 @@
-"""A plot on two logarithmic axes, as SVG. Colours are the page's: `s0`, `s1`, ... name them."""
+"""A plot on two axes, each logarithmic or linear, as SVG. Colours are the page's: `s0`, `s1`, ... name them."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +34,24 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """From low to high, which differ; `text` writes the number at a tick. Of ticks that would touch the first stays."""
+
+    label: str
+    low: float
+    high: float
+    ticks: Sequence[float]
+    text: Callable[[float], str]
+    log: bool = True
+
+    def scale(self, start: float, end: float) -> Callable[[float], float]:
+        """Where a value is between two places in the picture."""
+        f = math.log if self.log else float
+        a, b = f(self.low), f(self.high)
+        return lambda value: start + (f(value) - a) / (b - a) * (end - start)
+
+
+@dataclass(frozen=True)
 class Level:
     """A dashed line across the plot."""
 
@@ -65,12 +83,39 @@ def ticks(low: float, high: float) -> list[float]:
     return found
 
 
-def size_ticks(values: Sequence[float], place: Callable[[float], float]) -> list[float]:
-    """The values themselves where they are powers of two, else 1, 2, 5; without those that would touch the last."""
-    binary = all(math.log2(x).is_integer() for x in values)
+def even_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from low to high, at most so many."""
+    width = high - low
+    for step in steps(width / 100, 10 * width):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
+    return [low]
+
+
+def log_axis(label: str, values: Sequence[float], text: Callable[[float], str]) -> Axis:
+    """Logarithmic, for these values."""
+    low, high = bounds(values)
+    return Axis(label, low, high, ticks(low, high), text)
+
+
+def even_axis(label: str, values: Sequence[float], text: Callable[[float], str], most: int = 6) -> Axis:
+    """Linear, from the tick below these values to the one above."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - (abs(low) or 1.0) / 10, high + (abs(high) or 1.0) / 10
+    found = even_ticks(low, high, most - 1)
+    step = found[1] - found[0] if len(found) > 1 else high - low
+    low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
+    return Axis(label, low, high, even_ticks(low, high, most + 1), text, log=False)
+
+
+def apart_ticks(axis: Axis, place: Callable[[float], float]) -> list[float]:
+    """The ticks of a horizontal axis without those that would touch the one before."""
     kept: list[float] = []
-    for x in sorted(set(values)) if binary else steps(min(values), max(values)) or sorted(set(values)):
-        if not kept or place(x) - place(kept[-1]) > CHARACTER * (len(f"{x:g}") + len(f"{kept[-1]:g}")) / 2 + 8:
+    for x in axis.ticks:
+        wide = CHARACTER * (len(axis.text(x)) + len(axis.text(kept[-1]))) / 2 if kept else 0.0
+        if not kept or place(x) - place(kept[-1]) > wide + 8:
             kept.append(x)
     return kept
 
@@ -111,38 +156,37 @@ def mark(colour: int, shape: int, x: float, y: float, note: str = "") -> str:
 def panel(
     title: str,
     lines: Sequence[Line],
-    x_label: str,
-    y_label: str,
-    y_range: tuple[float, float],
-    y_text: Callable[[float], str],
+    x_axis: Axis,
+    y_axis: Axis,
     levels: Sequence[Level] = (),
     note: str = "",
+    best: float | None = None,
 ) -> str:
-    """The plot as an <svg>. `y_range` comes from `bounds`, so that panels side by side can share it."""
+    """The plot as an <svg>. `best` is an x that is marked by a line; what it means, `note` says."""
     right = WIDTH - (12 + CHARACTER * max((len(line.label) for line in lines), default=0))
-    xs = [point.x for line in lines for point in line.points]
-    x_low, x_high = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) / 2, max(xs) * 2)
-    x_place = _scale(x_low, x_high, LEFT + 10, right - 10)
-    y_place = _scale(*y_range, HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>',
-        f'<text class="tick" x="{LEFT - 7}" y="16" text-anchor="end">{escape(y_label)}</text>',
-    ]
+    x_place = x_axis.scale(LEFT + 10, right - 10)
+    y_place = y_axis.scale(HEIGHT - BOTTOM, TOP)
+    parts = [f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>']
+    if y_axis.label:
+        said = escape(y_axis.label)
+        parts.append(f'<text class="tick" x="{LEFT - 7}" y="16" text-anchor="end">{said}</text>')
     if note:
         parts.append(f'<text class="tick" x="{WIDTH - 14}" y="16" text-anchor="end">{escape(note)}</text>')
-    for y in ticks(*y_range):
+    for y in y_axis.ticks:
         parts.append(f'<path class="grid" d="M{LEFT} {y_place(y):.1f}H{right:.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{LEFT - 7}" y="{y_place(y) + 4:.1f}" text-anchor="end">{escape(y_text(y))}</text>'
-        )
+        said = escape(y_axis.text(y))
+        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y_place(y) + 4:.1f}" text-anchor="end">{said}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{right:.1f}"/>')
-    for x in size_ticks(xs, x_place):
+    for x in apart_ticks(x_axis, x_place):
+        said = escape(x_axis.text(x))
         parts.append(f'<path class="axis" d="M{x_place(x):.1f} {HEIGHT - BOTTOM}v5"/>')
         parts.append(
-            f'<text class="tick" x="{x_place(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{x:g}</text>'
+            f'<text class="tick" x="{x_place(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{said}</text>'
         )
-    middle = (LEFT + right) / 2
-    parts.append(f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
+    middle, x_label = (LEFT + right) / 2, escape(x_axis.label)
+    parts.append(f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{x_label}</text>')
+    if best is not None:
+        parts.append(f'<path class="line plain dashed" d="M{x_place(best):.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
     across = f"H{right - 6:.1f}"
     parts += [
         f'<path class="line s{level.colour} dashed" d="M{LEFT} {y_place(level.y):.1f}{across}"/>' for level in levels
@@ -162,14 +206,9 @@ def panel(
     for line, y in zip(named, ends, strict=True):
         x = x_place(line.points[-1].x) + 11
         parts.append(f'<text class="tick t{line.colour}" x="{x:.1f}" y="{y:.1f}">{escape(line.label)}</text>')
-    about = escape(f"{title}: {y_label} against {x_label}", quote=True)
+    about = escape(f"{title}: {y_axis.label or title} against {x_axis.label}", quote=True)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{about}" xmlns="http://www.w3.org/2000/svg">'
         + "".join(parts)
         + "</svg>"
     )
-
-
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    a, b = math.log(low), math.log(high)
-    return lambda value: start + (math.log(value) - a) / (b - a) * (end - start)

@@ -120,7 +120,7 @@ def difference(net: Network, model: Any, X: Any = None) -> float:
 
 
 def package(name: str, what: str) -> Any:
-    """An optional package. Raises ConfigError, naming the extra, where it is not installed."""
+    """An optional package. Raises ConfigError, with the line that installs it, where it is missing."""
     try:
         return import_module(name)
     except ImportError:

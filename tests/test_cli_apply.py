@@ -186,7 +186,9 @@ def test_columns_are_found_by_name_in_any_order_beside_others(capsys):
 
 def test_a_cell_that_is_no_number_is_found_in_a_table_whose_columns_were_chosen(capsys):
     write("hole.csv", ["id", "x3", "x2", "x1", "x0"], "ab", [1, 2], [1, 2], [1, "?"], [1, 2])
-    assert "hole.csv:3:4: '?' is text where a number belongs" in fails(capsys, "predict", model("named"), "hole.csv")
+    assert "hole.csv:3:4: '?' in column 'x1' is text where a number belongs\n" in fails(
+        capsys, "predict", model("named"), "hole.csv"
+    )
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
@@ -214,7 +216,7 @@ def test_the_target_of_the_model_is_the_target(capsys):
     out, _ = both(capsys, "evaluate", model("first"), "first.csv", "--json")
     assert json.loads(out)["metrics"]["accuracy"] > 0.8
     write("plain.csv", None, y, *X.T)
-    assert main(["train", "plain.csv", "--target", "0", *SHORT, "--out", "plain"]) == 0
+    assert main(["train", "plain.csv", "--target", "1", *SHORT, "--out", "plain"]) == 0
     assert json.loads(both(capsys, "evaluate", model("plain"), "plain.csv", "--json").out)["metrics"]["accuracy"] > 0.8
     np.savez("named.npz", X=X, y=np.zeros(len(X)), kind=y)
     assert main(["train", "named.npz", "--target", "kind", *SHORT, "--out", "npz"]) == 0
@@ -241,6 +243,34 @@ def test_evaluate_needs_targets(capsys):
     X, _ = blobs()
     np.savez("bare.npz", X=X)
     assert "bare.npz: has no targets" in fails(capsys, "evaluate", model("named"), "bare.npz")
+
+
+def test_a_model_reads_categories_as_it_learned_them(capsys):
+    random = np.random.default_rng(0)
+    cities, x = random.choice(["Oslo", "Rome, Texas", "Bergen"], 120), random.standard_normal(120)
+    days = [f"2024-01-{day:02}" for day in np.arange(120) % 28 + 1]
+    open_, kind = random.choice(["true", "false"], 120), np.where(cities == "Bergen", "far", "near")
+    write("sales.csv", ["day", "city", "open", "x", "kind"], days, cities, open_, x, kind)
+    err = fails(capsys, "train", "sales.csv", "--out", "sales")
+    assert "'2024-01-01' in column 'day' is text" in err and "--ignore day, " in err and "--categories day" in err
+    assert "unless --target names another" in err
+    wanted = ["--ignore", "day", "--categories", "city"]
+    assert main(["train", "sales.csv", *wanted, *SHORT, "--lr", "0.02", "--out", "sales"]) == 0
+    out, err = both(capsys, "evaluate", model("sales"), "sales.csv", "--json")
+    assert json.loads(out)["metrics"]["accuracy"] > 0.95
+    assert "columns that the model does not know are ignored: day" in err
+    write("unsold.csv", ["x", "city", "open"], [0, 0], ["Bergen", "Oslo"], ["true", "false"])
+    assert run(capsys, "predict", model("sales"), "unsold.csv") == "far\nnear\n"
+    assert run(capsys, "train", "--config", "sales/config.toml", "-q", "--out", "resold") == ""
+    assert deepxp.load(model("resold"), "cpu").notes == deepxp.load(model("sales"), "cpu").notes
+    write("unsold.csv", ["x", "city", "open"], [0], ["Paris"], ["true"])
+    assert "unsold.csv:2:2: 'Paris' in column 'city' is a category that the model has not seen" in fails(
+        capsys, "predict", model("sales"), "unsold.csv"
+    )
+    net = deepxp.load(model("sales"), "cpu")
+    for words in (["Oslo"], [["Oslo"] * 3, None, None], [["Oslo", 1, "x"], None, None], [None, None]):
+        net.save("odd.safetensors", notes=net.notes | {"categories": words})
+        assert "unsold.csv:2:2" in fails(capsys, "predict", "odd.safetensors", "unsold.csv")
 
 
 def test_the_test_part_of_a_file(capsys):

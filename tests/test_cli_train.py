@@ -459,10 +459,11 @@ def test_a_delimiter_is_advised_as_a_flag(capsys):
     [
         ("try clip_norm=1.0 or a smaller lr", "try --clip-norm 1 or a smaller lr"),
         ("smaller (lr=0.001, clip_norm=0.5).", "smaller (--lr 0.001, --clip-norm 0.5)."),
-        ("x.csv: target='y' cannot be", "x.csv: --target 'y' cannot be"),
+        ("x.csv: target='y' cannot be", "x.csv: --target y cannot be"),
+        ("leave it out with ignore='my id'", "leave it out with --ignore 'my id'"),
         ("if '\\t' separates the cells, give delimiter='\\t'", "if '\\t' separates the cells, give --delimiter tab"),
         ("any table with delimiter=", "any table with --delimiter"),
-        ("loss='sigmoid-cross-entropy'", "--loss 'sigmoid-cross-entropy'"),
+        ("loss='sigmoid-cross-entropy'", "--loss sigmoid-cross-entropy"),
         (
             "class_weight needs one label for each sample; weigh the samples with sample_weight",
             "--class-weight needs one label for each sample",

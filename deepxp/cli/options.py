@@ -65,6 +65,12 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(map(_whole(1).read, value if isinstance(value, list | tuple) else [value]))
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [] if value.strip() in ("", "none") else value.split(",")
+    return tuple(_text(name).strip() for name in (value if isinstance(value, list | tuple) else [value]))
+
+
 def _header(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else _choice("auto", "yes", "no").read(value)
 
@@ -102,6 +108,7 @@ TEXT = Kind("text", _text)
 CHARACTER = Kind("one character, or tab", _delimiter)
 HEADER = Kind("true, false or 'auto'", _header)
 INTERVAL = Kind("such as 2min, 1epoch, 500steps, or none", _interval)
+NAMES = Kind("columns such as id,date, or none", _names)
 SIZES = Kind("sizes such as 256,128, or none", _sizes)
 
 SCALE = (
@@ -110,6 +117,8 @@ SCALE = (
 )
 SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
 BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
+IGNORE = "columns of a table that are no features, such as dates; by name, or by number from 1"
+CATEGORIES = "columns of a table whose words become features of 0 and 1, one for each word"
 LIMIT = "the most memory that a file may ask for (64 times its size, at least 256 MiB, at most 8 GiB)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
 PRECISION = "of products on a GPU: fp32, tf32 or bf16 (faster, less exact; the weights stay float32)"
@@ -128,7 +137,9 @@ class Settings:
     """What a run is made of. None: not asked for, or, until the data are known, chosen by them."""
 
     data: str | None = option("data", None, TEXT, "DATA", "a file of samples; without it the bundled digits")
-    target: str | None = option("data", None, TEXT, "COLUMN", "what to predict, by name or position (the last column)")
+    target: str | None = option("data", None, TEXT, "COLUMN", "what to predict, by name or number (the last column)")
+    ignore: tuple[str, ...] = option("data", (), NAMES, "COL,COL", IGNORE)
+    categories: tuple[str, ...] = option("data", (), NAMES, "COL,COL", CATEGORIES)
     labels: str | None = option("data", None, TEXT, "FILE", "the targets alone: .npy, idx, or text with one per line")
     delimiter: str | None = option("data", None, CHARACTER, "CHAR", "what separates the cells of a table, or tab")
     header: str = option("data", "auto", HEADER, "", "whether a table starts with column names")
@@ -168,7 +179,7 @@ ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fiel
 """The rows, by the name of the flag and of the key in a config file."""
 
 CHECKED = ROWS.keys() & {
-    *("target", "labels", "delimiter", "header", "limit-bytes", "scale"),
+    *("target", "ignore", "categories", "labels", "delimiter", "header", "limit-bytes", "scale"),
     *("hidden", "activation", "dropout", "loss", "dtype", "seed", "device"),
 }
 """The rows that `deepxp check` takes as well."""

@@ -38,6 +38,10 @@ DATA is an .npz (X and y, or x_train, y_train, x_test, y_test), an .npy with
 --labels, a .csv or .tsv, MNIST's idx files, or svmlight, each also with .gz.
 Without DATA it is the bundled digits.
 
+Of a table the features are all columns but the target: numbers, or true and
+false, or yes and no. --ignore leaves columns out, --categories makes features
+of words. Columns are named by the header, or by their numbers, from 1.
+
 Text and whole numbers are classes, numbers with a fraction are predicted as
 numbers; --loss squared-error makes numbers of whole ones, too. They are
 learned in the unit they come in: divide prices of 200000 by 100000 first."""
@@ -50,6 +54,7 @@ examples:
   deepxp train
   deepxp train mnist.npz --hidden 256,128 --epochs 10 --device gpu
   deepxp train iris.csv --target species --hidden none
+  deepxp train sales.csv --ignore date,id --categories city,weekday
   deepxp train houses.csv --loss squared-error --epochs 200 --patience 20
   deepxp train --config runs/digits-1/config.toml --seed 1
   deepxp train --resume --out runs/digits-1      go on where it was stopped
@@ -179,7 +184,7 @@ def _rows(parser: Parser, names: Iterable[str]) -> Any:
         if name == "data":
             parser.add_argument(f"{FLAG}data", nargs="?", **how)
             continue
-        if default not in (None, "none"):
+        if default not in (None, "none", ()):
             how["help"] += f" ({','.join(map(str, default)) if isinstance(default, tuple) else default})"
         if name == "header":
             how["action"] = argparse.BooleanOptionalAction

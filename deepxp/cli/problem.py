@@ -89,6 +89,8 @@ def load(settings: Settings, n_features: int | None = None, columns: Columns = B
         n_features=n_features,
         limit_bytes=settings.limit_bytes,
         columns=columns,
+        ignore=settings.ignore,
+        categories=settings.categories,
     )
     for X, where in ((found.X, found.where), (found.X_test, in_file(f"{found.name}, test part"))):
         if X is not None and X.dtype.kind == "f" and not np.isfinite(X).all():
@@ -136,8 +138,11 @@ def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
     notes: dict[str, Any] = {"trained_by": TRAINED_BY}
     if settings.data is None:
         return notes | {"data": DIGITS, "test": settings.test}
-    if dataset.features is not None and len(set(dataset.features)) == len(dataset.features):
-        notes["features"] = list(dataset.features)
+    columns = dataset.columns
+    if columns.features is not None:
+        notes["features"] = list(columns.features)
+        notes |= {"categories": list(columns.categories)} if columns.categories else {}
+        notes |= {"width": columns.width} if columns.width else {}
     target = dataset.target
     if target is None and settings.labels is None and ".npz" in Path(settings.data).name.lower():
         target = settings.target  # the name of the array
@@ -145,11 +150,30 @@ def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
 
 
 def columns_of(net: Network) -> Columns:
-    """The columns that a network was trained on, as far as its file says so."""
-    features, target = net.notes.get("features"), net.notes.get("target")
-    named = isinstance(features, list) and len(features) == net.sizes[0] and all(isinstance(x, str) for x in features)
-    fits = isinstance(target, str) or type(target) is int
-    return Columns(tuple(features) if named else None, target if fits else None)  # type: ignore[arg-type]
+    """The columns that a network was trained on, as far as its file says so; what no run writes is left out."""
+    features, target, categories = (net.notes.get(name) for name in ("features", "target", "categories"))
+    width = net.notes.get("width", 0)
+    known = Columns(None, target if isinstance(target, str) or type(target) is int else None)
+    if not isinstance(features, list):
+        return known
+    kind = int if width else str
+    words = categories if isinstance(categories, list) else [None] * len(features)
+    sound = (
+        all(type(name) is kind for name in features)
+        and len(words) == len(features)
+        and all(each is None or _are_words(each) for each in words)
+        and sum(1 if each is None else len(each) for each in words) == net.sizes[0]
+        and (not width or (type(width) is type(target) is int and all(0 <= at < width for at in (*features, target))))
+    )
+    if not sound:
+        return known
+    found = tuple(None if each is None else tuple(each) for each in words) if any(words) else ()
+    return Columns(tuple(features), known.target, found, width)
+
+
+def _are_words(found: Any) -> bool:
+    """Whether something from a file is a list of different words."""
+    return isinstance(found, list) and all(isinstance(word, str) for word in found) and len(set(found)) == len(found)
 
 
 def encode_for(net: Network, dataset: data.Dataset) -> np.ndarray:

@@ -215,6 +215,8 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     parameters = count(net.theta.shape[0], "parameter")
     report.line("device", device_line(settings.device, net.backend))
     report.line("data", str(task))
+    if told := _columns(task):
+        report.line("columns", told)
     report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
     report.line("network", f"{network_line(net)}: {parameters}")
     free = net.backend.free_memory()
@@ -231,6 +233,18 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     for note in notes(settings, task):
         report.line("note", as_flags(note))
     report.line("")
+
+
+def _columns(task: Problem) -> str:
+    """What was made of the columns of a table, where it is not what they hold."""
+    table = task.table
+    names, words = table.columns.features or (), table.columns.categories
+    coded = [f"{_column(name)}: {len(each)} categories" for name, each in zip(names, words, strict=False) if each]
+    return "; ".join([*coded, *([f"left out: {', '.join(table.ignored)}"] if table.ignored else [])])
+
+
+def _column(name: str | int) -> str:
+    return f"column {name + 1}" if isinstance(name, int) else name
 
 
 def notes(settings: Settings, task: Problem) -> Iterator[str]:

@@ -341,6 +341,16 @@ def test_another_table_is_read_with_the_same_categories(csv):
         load(csv("1,2\n"), columns=columns)
 
 
+def test_the_target_is_the_last_column_that_is_not_ignored(csv):
+    dataset = load(csv(SALES), ignore=["day", "sold"], categories="city")
+    assert (dataset.target, dataset.features) == ("price", ("city=Bergen", "city=Oslo"))
+    for options in ({"ignore": "sold"}, {"categories": "sold"}):
+        with pytest.raises(
+            DataError, match=r":1: column 'sold' is the target, which cannot be ignored or made features"
+        ):
+            load(csv(SALES), target="sold", **options)
+
+
 def test_columns_without_a_header_go_by_their_numbers(csv):
     text = "x7,Oslo,1.5,0\nx8,Bergen,2.5,1\n"
     dataset = load(csv(text), header="no", ignore="1", categories=1, target="4")

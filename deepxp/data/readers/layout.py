@@ -49,7 +49,7 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
     categories, or if none of its feature cells is a number or a truth value; it is data if all of them are. A row with
     both could be a header with names such as 2024 or a sample with a gap: that is not guessed but refused.
 
-    Target: the column `options` names or numbers, or the last one. There is none if NO_TARGET was asked for, or if a
+    Target: the column `options` names or numbers, or the last one that is not ignored. There is none if NO_TARGET was asked for, or if a
     table for a model of `n_features` has just that many columns and no such name.
     """
     cells = [cell.strip() for cell in first]
@@ -58,10 +58,15 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
         return _by_position(cells, options, place)
     if wanted is not None and (options.columns.categories or _names_columns(cells, wanted, options)):
         return _by_name(cells, options, place)
-    target, named = _target(cells, options, place)
     ignored, coded = (_found(cells, said, options, place) for said in (options.ignore, options.categories))
-    named = named or any(is_name for _, is_name in (*ignored, *coded))
     left_out, categories_at = {column for column, _ in ignored}, {column for column, _ in coded}
+    last = max(set(range(len(cells))) - left_out, default=-1)
+    target, named = _target(cells, options, place, last)
+    named = named or any(is_name for _, is_name in (*ignored, *coded))
+    if target in left_out | categories_at:
+        raise DataError(
+            f"{place}: column {cells[target or 0]!r} is the target, which cannot be ignored or made features"
+        )
     features = [column for column in range(len(cells)) if column != target and column not in left_out]
     if not features:
         raise DataError(f"{place}: has no feature columns{_other_delimiter(first[0])}")
@@ -133,15 +138,15 @@ def _known(options: Options) -> dict[int, Words]:
     return {at: categories(known) for at, known in enumerate(options.columns.categories) if known is not None}
 
 
-def _target(cells: list[str], options: Options, place: str) -> tuple[int | None, bool]:
-    """The position of the target, and whether it was found by name."""
+def _target(cells: list[str], options: Options, place: str, last: int = -1) -> tuple[int | None, bool]:
+    """The position of the target, which is `last` where nobody names it, and whether it was found by name."""
     target, known = options.target, options.columns.target
     named = isinstance(known, str) and known in cells and not is_number(known) and options.header != "no"
     if target is None and (named or isinstance(known, int)):  # a model's target, where the table has it
         target = known
     if target is NO_TARGET:
         return None, False
-    asked = -1 if target is None else target
+    asked = last if target is None else target
     if options.n_features == len(cells) and not _is_name(cells, asked, options):
         return None, False
     return _place(cells, asked, options, place)

@@ -31,7 +31,8 @@ class Network:
 
     `hidden` is the activation of layers 1..L-1, by name or as an Activation, or one for each of them; `loss` binds
     g[L] to its cost; `dropout` is the fraction of units dropped, one number or one for each hidden layer. `scaler` is
-    applied to every input; `classes` names the classes. `W[l]`, `b[l]`, `g[l]` are indexed 1..L as in the equations.
+    applied to every input; `target_scaler` to the targets of a squared error, and undone in predictions. `classes` has
+    the names of the classes. `W[l]`, `b[l]`, `g[l]` are indexed 1..L as in the equations.
 
     Raises ConfigError for sizes, names or numbers that do not fit, DeviceError for a device that is not usable.
     """
@@ -47,6 +48,7 @@ class Network:
         dtype: str = "float32",
         dropout: float | Sequence[float] = 0.0,
         scaler: Scaler | None = None,
+        target_scaler: Scaler | None = None,
         classes: Sequence[str] | None = None,
         theta: Any = None,
     ) -> None:
@@ -56,7 +58,7 @@ class Network:
         self.g: tuple[Any, ...] = (None, *hyperparameters.check_hidden(hidden, self.L - 1), self.loss.link)
         self.dropout = hyperparameters.check_dropout(dropout, self.L - 1)
         self.dtype, self.seed = hyperparameters.check_dtype(dtype), hyperparameters.check_seed(seed)
-        self._scaler = scaler
+        self._scaler, self.target_scaler = scaler, target_scaler
         self.classes = None if classes is None else tuple(classes)
         self.epochs = 0  # trained so far: a counter of the random streams
         self.notes: Mapping[str, Any] = {}  # what the writer of the model file noted beside the network
@@ -67,6 +69,10 @@ class Network:
             )
         if scaler is not None and scaler.shift.shape != (self.sizes[0],):
             raise ConfigError(f"the scaler has {scaler.shift.shape[0]} features, the network {self.sizes[0]} inputs")
+        if target_scaler is not None and not (
+            self.loss.name == "squared-error" and target_scaler.shift.shape == (self.sizes[-1],)
+        ):
+            raise ConfigError(f"target_scaler is for the {self.sizes[-1]} targets of loss='squared-error'")
         named = max(2, self.sizes[-1])
         if self.classes is not None and self.loss.name != "squared-error" and len(self.classes) != named:
             raise ConfigError(
@@ -89,6 +95,8 @@ class Network:
             self.parameters = Parameters.of(self.backend.xp, own, self.sizes)
             scaling = () if scaler is None else (scaler.shift, scaler.factor)
             self._scaling = tuple(self.backend.asarray(v, self.dtype) for v in scaling)
+            unit = () if target_scaler is None else target_scaler.inverse
+            self._unit = tuple(self.backend.asarray(v[:, None], self.dtype) for v in unit)
 
     @property
     def scaler(self) -> Scaler | None:
@@ -133,6 +141,7 @@ class Network:
             dtype=dtype or self.dtype,
             dropout=self.dropout,
             scaler=self.scaler,
+            target_scaler=self.target_scaler,
             classes=self.classes,
             theta=self.backend.asnumpy(self.theta),
         )
@@ -145,7 +154,7 @@ class Network:
     def __reduce__(self) -> tuple[Any, ...]:
         hidden, theta = self.g[1:-1], self.backend.asnumpy(self.theta)
         options = {"backend": self.backend.name, "seed": self.seed, "dtype": self.dtype, "dropout": self.dropout}
-        options |= {"scaler": self.scaler, "classes": self.classes, "theta": theta}
+        options |= {"scaler": self.scaler, "target_scaler": self.target_scaler, "classes": self.classes, "theta": theta}
         return _restored, (self.sizes, hidden, self.loss, options, self.epochs, self.notes)
 
     def on(self, backend: Backend) -> "Network":
@@ -166,7 +175,7 @@ class Network:
             return Gradient.of(self.backend.xp, self.backend.zeros(self.theta.shape, self.dtype), self.sizes)
 
     def predict_proba(self, X: Any) -> Array:
-        """A[L] for columns X (n[0], m): probabilities, or the numbers of a regression, (n[L], m).
+        """A[L] for columns X (n[0], m): probabilities, or the numbers of a regression in their own unit, (n[L], m).
 
         The answer lives where X lives: NumPy in, NumPy out; an array of the network's device stays there.
         """
@@ -209,7 +218,7 @@ class Network:
         step = max(1, CHUNK // max(self.sizes))
         for start in range(0, M, step):
             stop = min(start + step, M)
-            A = self.output(table[start:stop, :])
+            A = self.in_unit(self.output(table[start:stop, :]))
             out[:, start:stop] = A if stays else backend.asnumpy(A)
         return out
 
@@ -224,6 +233,14 @@ class Network:
             forward(self.W[l], self.b[l], A, self.g[l] if l < self.L or link else IDENTITY, Z, Z)
             A = Z
         return A
+
+    def in_unit(self, A: Array) -> Array:
+        """Outputs A[L] (n[L], m) on the network's device, in the unit of the targets: deviation * A[L] + mean."""
+        return A * self._unit[0] + self._unit[1] if self._unit else A
+
+    def as_learned(self, rows: Array) -> Array:
+        """Targets (m, n[L]) or labels (m,) as the loss sees them: (y - mean) / deviation where there is a scaler."""
+        return rows if self.target_scaler is None else self.target_scaler.transform(rows, np.float64)
 
     def fill(self, X: Array, rows: Array) -> None:
         """Write rows (m, n[0]), scaled, into X (m, n[0]), memory of this device."""
@@ -274,9 +291,11 @@ class Network:
             scaler=self.scaler.kind if self.scaler else None,
             version=__version__,
             notes=self.notes if notes is None else notes,
+            target_scaler=self.target_scaler.kind if self.target_scaler else None,
         )
-        scaler = {"shift": self.scaler.shift, "factor": self.scaler.factor} if self.scaler else {}
-        modelfile.write(path, model, self.backend.asnumpy(self.theta), scaler)
+        scalers = {"scaler": self.scaler, "target": self.target_scaler}.items()
+        tensors = {f"{end}.{name}": getattr(s, name) for end, s in scalers if s for name in ("shift", "factor")}
+        modelfile.write(path, model, self.backend.asnumpy(self.theta), tensors)
 
 
 def load(
@@ -293,7 +312,9 @@ def load(
     """
     from deepxp import modelfile
 
-    model, theta, scaler = modelfile.read(path, limit_bytes)
+    model, theta, found = modelfile.read(path, limit_bytes)
+    ends = {"scaler": model.scaler, "target": model.target_scaler}
+    scalers = {end: Scaler(kind, found[f"{end}.shift"], found[f"{end}.factor"]) for end, kind in ends.items() if kind}
     known = ACTIVATIONS | {activation.name: activation for activation in activations}
     for name in model.hidden:
         if name not in known:
@@ -309,7 +330,8 @@ def load(
         seed=model.seed,
         dtype=model.dtype,
         dropout=model.dropout,
-        scaler=Scaler(model.scaler, **scaler) if model.scaler else None,
+        scaler=scalers.get("scaler"),
+        target_scaler=scalers.get("target"),
         classes=model.classes,
         theta=theta,
     )

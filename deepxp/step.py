@@ -86,7 +86,7 @@ class TrainingStep:
         """
         net = self.net
         table = samples(X, net.sizes[0])
-        rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
+        rows = net.as_learned(targets(y, net.loss, net.sizes[-1], table.shape[0]))
         labels = is_labels(net.loss, rows)
         w = sample_weights(rows, table.shape[0], sample_weight)
         with net.backend.active():

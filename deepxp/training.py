@@ -84,7 +84,7 @@ def train(
             fillable, scale = net.fillable(table)
             step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite)
             need = need_of_a_step(net, optimizer, batch_size) + need_of_a_prediction(net)
-            batches = Batches.of(net.backend, fillable, rows, w, scale, need=need)
+            batches = Batches.of(net.backend, fillable, net.as_learned(rows), w, scale, need=need)
             run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
             good, best = net.theta + 0.0, None if patience is None else net.theta + 0.0
             loop = partial(_loop, net, run, watched, good, best, patience or 0, min_delta, on_epoch)

@@ -397,17 +397,33 @@ def test_without_matplotlib_a_line_says_how_to_get_it(capsys, tmp_path, monkeypa
     ("y", "noted"),
     [
         (np.linspace(1e5, 3e5, 60), "(mean 2e+05, deviation 5.871e+04) are learned in their own unit"),
-        (np.linspace(-500, 500, 60) + 0.5, "subtract the mean and divide by the deviation first"),
+        (np.linspace(-500, 500, 60) + 0.5, "leave out --scale-target none"),
         (np.linspace(0, 9, 60), None),
         (np.arange(60) % 2 * 1000, None),
     ],
 )
 def test_targets_far_from_unit_scale_are_warned_of(capsys, y, noted):
     np.savez("far.npz", X=np.random.default_rng(0).standard_normal((60, 3)), y=y)
-    assert main(["train", "far.npz", *SMALL, "--test", "0", "--validation", "0"]) == 0
+    more = ("--scale-target", "none", "--test", "0", "--validation", "0")
+    assert main(["train", "far.npz", *SMALL, *more]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
     assert len(notes) == (noted is not None)
     assert noted is None or noted in notes[0]
+
+
+def test_numbers_are_learned_whatever_their_unit(capsys):
+    X = np.random.default_rng(0).standard_normal((400, 3))
+    np.savez("far.npz", X=X, y=2e5 + 5e3 * X @ [1.0, -2.0, 0.5])
+    assert main(["train", "far.npz", "--hidden", "none", "--device", "cpu", "--lr", "0.05", "--out", "far"]) == 0
+    said = capsys.readouterr().out
+    assert "targets     mean and deviation are " in said and "half of the squared error in that unit" in said
+    assert "note" not in said
+    assert main(["evaluate", "far/model.safetensors", "far.npz", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["metrics"]["r2"] > 0.99 and 1 < said["metrics"]["rmse"] < 1000 and said["metrics"]["loss"] < 0.01
+    assert main(["check", "far/model.safetensors"]) == 0
+    assert main(["info", "far/model.safetensors"]) == 0
+    assert "targets     standard" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

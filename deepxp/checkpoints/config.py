@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepxp.data.scaling import Scaler
 from deepxp.errors import ConfigError
 from deepxp.namespaces import asnumpy
 from deepxp.network import Network
@@ -33,10 +34,15 @@ def configuration(
         **arguments,
         "optimizer": repr(optimizer),
         "schedule": repr(schedule),
-        "scaler": None if net.scaler is None else _fingerprint([net.scaler.shift, net.scaler.factor]),
+        "scaler": _scaler(net.scaler),
+        "target_scaler": _scaler(net.target_scaler),
         "data": _fingerprint(data),
     }
     return dict(json.loads(json.dumps(found, default=float)))  # a number of NumPy's is one of Python's then
+
+
+def _scaler(scaler: Scaler | None) -> str | None:
+    return None if scaler is None else _fingerprint([scaler.shift, scaler.factor])
 
 
 def _named(g: Activation) -> str:

@@ -14,7 +14,7 @@ from deepxp import data, metrics, network, rng
 from deepxp.cli import config, problem
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SIGMOID, SQUARED, encode_for
-from deepxp.cli.report import Report, count, shown, write_whole
+from deepxp.cli.report import Report, count, shown, tell_unit, write_whole
 from deepxp.cli.wording import visible
 from deepxp.errors import ConfigError, ModelFileError, ShapeError
 from deepxp.evaluation import evaluate as evaluation
@@ -33,6 +33,7 @@ def evaluate(arguments: Namespace) -> int:
     values = evaluation(net, dataset.X.T, y)
     report.line("model", f"{arguments.model} on {net.backend.name}")
     report.line("data", f"{dataset.name}: {count(len(dataset.X), 'sample')}")
+    tell_unit(report, net)
     report.line("metrics", shown(values))
     result = {"device": net.backend.name, "model": str(arguments.model), "samples": len(dataset.X), "metrics": values}
     names = _names(net)

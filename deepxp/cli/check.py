@@ -84,4 +84,6 @@ def _random(net: Network, m: int) -> tuple[np.ndarray, np.ndarray]:
         X = X / net.scaler.factor[:, None] + net.scaler.shift[:, None]
     if net.loss.name == SOFTMAX:
         return X, random.integers(n, size=m)
-    return X, random.standard_normal((n, m)) if net.loss.name == SQUARED else random.integers(2, size=(n, m))
+    if net.loss.name != SQUARED:
+        return X, random.integers(2, size=(n, m))
+    return X, net.backend.asnumpy(net.in_unit(net.backend.asarray(random.standard_normal((n, m)), net.dtype)))

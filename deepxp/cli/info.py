@@ -73,6 +73,7 @@ def of_model(path: Path, limit_bytes: int | None = None) -> dict[str, Any]:
         "parameters": int(theta.size),
         "dropout": list(model.dropout),
         "scaler": model.scaler,
+        "targets": model.target_scaler,
         "classes": None if model.classes is None else list(model.classes),
         "epochs": model.epochs,
         "seed": model.seed,

@@ -115,6 +115,7 @@ SCALE = (
     "inputs: standard (mean 0, deviation 1), minmax (0 to 1), range (divided by the largest), none, or auto: "
     "range for bytes, as in images, else standard"
 )
+SCALE_TARGET = "numbers to predict are learned with mean 0 and deviation 1, or none: in their own unit"
 SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
 BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
 IGNORE = "columns of a table that are no features, such as dates; by name, or by number from 1"
@@ -147,6 +148,7 @@ class Settings:
     test: float = option("data", 0.2, FRACTION, "X", "part of the rows held out; data with a test part use that")
     validation: float = option("data", 0.1, FRACTION, "X", "part of the remaining rows that is watched")
     scale: str = option("data", "auto", _choice(*KINDS), "KIND", SCALE)
+    scale_target: str = option("data", "standard", _choice("standard", "none"), "KIND", SCALE_TARGET)
     hidden: tuple[int, ...] = option("network", (256, 128), SIZES, "N,N", "units of the hidden layers, or none")
     activation: str = option("network", "relu", _choice(*ACTIVATIONS), "NAME", ", ".join(ACTIVATIONS))
     dropout: float = option("network", 0.0, FRACTION, "X", "part of the hidden units dropped while training")
@@ -179,7 +181,7 @@ ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fiel
 """The rows, by the name of the flag and of the key in a config file."""
 
 CHECKED = ROWS.keys() & {
-    *("target", "ignore", "categories", "labels", "delimiter", "header", "limit-bytes", "scale"),
+    *("target", "ignore", "categories", "labels", "delimiter", "header", "limit-bytes", "scale", "scale-target"),
     *("hidden", "activation", "dropout", "loss", "dtype", "seed", "device"),
 }
 """The rows that `deepxp check` takes as well."""

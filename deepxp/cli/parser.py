@@ -43,8 +43,8 @@ false, or yes and no. --ignore leaves columns out, --categories makes features
 of words. Columns are named by the header, or by their numbers, from 1.
 
 Text and whole numbers are classes, numbers with a fraction are predicted as
-numbers; --loss squared-error makes numbers of whole ones, too. They are
-learned in the unit they come in: divide prices of 200000 by 100000 first."""
+numbers; --loss squared-error makes numbers of whole ones, too. Numbers are
+learned in units of their deviation from their mean; the model keeps both."""
 TRAIN_EXAMPLES = """\
 Defaults are in parentheses. A config file is TOML with the names of these
 options as keys, as in hidden = [256, 128]. A flag goes over the file, the file

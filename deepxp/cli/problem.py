@@ -54,6 +54,9 @@ class Problem:
     def network(self, settings: Settings, **more: Any) -> Network:
         """The network that the settings describe, with its scaler fitted on the training part."""
         scaler = data.Scaler.fit(self.table.X, settings.scale, self.table.where)
+        y, unit = np.asarray(self.table.y), None
+        if self.loss == SQUARED and settings.scale_target != "none":
+            unit = data.Scaler.fit(y[:, None] if y.ndim == 1 else y, settings.scale_target, self.table.where_y)
         return Network(
             (self.features, *settings.hidden, self.outputs),
             settings.activation,
@@ -62,6 +65,7 @@ class Problem:
             dtype=settings.dtype,
             dropout=settings.dropout,
             scaler=scaler,
+            target_scaler=unit,
             classes=self.classes,
             **more,
         )

@@ -21,7 +21,7 @@ from deepxp.cli.folder import CURVES, Folder
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import Problem, problem
 from deepxp.cli.progress import Progress
-from deepxp.cli.report import Report, count, shown, size
+from deepxp.cli.report import Report, count, shown, size, tell_unit
 from deepxp.cli.signals import Signals, StoppedBySignal
 from deepxp.cli.wording import as_flags
 from deepxp.devices import devices
@@ -34,7 +34,7 @@ from deepxp.network import Network
 from deepxp.optimizers import Optimizer
 
 MANY = 20  # classes from which on whole numbers may be meant as numbers
-FAR = 100  # mean or deviation of targets from which on they are hard to learn
+FAR = 100  # mean or deviation of targets from which on they are hard to learn in their own unit
 
 
 def run(arguments: Namespace) -> int:
@@ -230,6 +230,7 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
         f"{count(settings.epochs, 'epoch')} of {count(-(-m // batch), 'step')} with {count(batch, 'sample')}, "
         f"{optimizer.name}, lr {optimizer.lr:g} ({settings.schedule})",
     )
+    tell_unit(report, net)
     for note in notes(settings, task):
         report.line("note", as_flags(note))
     report.line("")
@@ -252,7 +253,7 @@ def notes(settings: Settings, task: Problem) -> Iterator[str]:
     classes = task.classes or ()
     if task.kind == "classes" and settings.loss == "auto" and len(classes) > MANY and all(map(_is_whole, classes)):
         yield f"{len(classes)} whole numbers are taken as classes; --loss squared-error predicts them as numbers"
-    if task.kind == "numbers":
+    if task.kind == "numbers" and settings.scale_target == "none":
         y = np.atleast_2d(task.train.y)
         means, deviations = y.mean(axis=1), y.std(axis=1)
         largest = np.maximum(np.abs(means), deviations)
@@ -260,7 +261,7 @@ def notes(settings: Settings, task: Problem) -> Iterator[str]:
         if largest[worst] > FAR:
             yield (
                 f"the targets (mean {means[worst]:.4g}, deviation {deviations[worst]:.4g}) are learned in their own "
-                "unit; expect a slow and poor fit: subtract the mean and divide by the deviation first"
+                "unit; expect a slow and poor fit: leave out --scale-target none"
             )
 
 

@@ -25,6 +25,12 @@ class Scaler:
     shift: np.ndarray
     factor: np.ndarray
 
+    @property
+    def inverse(self) -> tuple[np.ndarray, np.ndarray]:
+        """(unit, shift) of x = x_scaled * unit + shift."""
+        with np.errstate(divide="ignore"):  # a file may hold anything
+            return 1.0 / self.factor, self.shift
+
     @classmethod
     def fit(cls, X: np.ndarray, kind: str = "auto", where: Where = by_row) -> "Scaler":
         """The scaler that the training samples X (m, n) call for.

@@ -49,8 +49,8 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
     categories, or if none of its feature cells is a number or a truth value; it is data if all of them are. A row with
     both could be a header with names such as 2024 or a sample with a gap: that is not guessed but refused.
 
-    Target: the column `options` names or numbers, or the last one that is not ignored. There is none if NO_TARGET was asked for, or if a
-    table for a model of `n_features` has just that many columns and no such name.
+    Target: the column `options` names or numbers, or the last one that is not ignored. There is none if NO_TARGET was
+    asked for, or if a table for a model of `n_features` has just that many columns and no such name.
     """
     cells = [cell.strip() for cell in first]
     wanted = options.columns.features

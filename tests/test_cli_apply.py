@@ -135,6 +135,17 @@ def test_features_that_do_not_match(capsys, command):
     assert "has 8 features per row, but 4 are expected by named/model.safetensors" in err
 
 
+def test_a_model_of_a_split_that_was_not_stratified_is_evaluated_on_its_own_part(capsys):
+    assert main(["train", "--hidden", "16", "--device", "cpu", "-q", "--epochs", "1", "--out", "strata"]) == 0
+    net, digits = deepxp.load(model("strata"), "cpu"), deepxp.data.digits()
+    assert net.notes["split"] == "stratified"
+    net.save("old.safetensors", notes={key: value for key, value in net.notes.items() if key != "split"})
+    rows = deepxp.rng.split(0, 1797)[:359]
+    found = json.loads(both(capsys, "evaluate", "old.safetensors", "--json").out)["metrics"]
+    assert found == deepxp.evaluate(net, digits.X[np.sort(rows)].T, digits.y[np.sort(rows)])
+    assert found != json.loads(both(capsys, "evaluate", model("strata"), "--json").out)["metrics"]
+
+
 def test_without_data_only_a_model_of_the_digits_is_evaluated(capsys):
     said = "was not trained on the digits by deepxp train; give DATA"
     assert said in fails(capsys, "evaluate", model("named"))

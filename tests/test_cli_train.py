@@ -262,9 +262,19 @@ def test_the_scaler_knows_the_training_part_only(capsys):
     X, y = blobs(3)
     np.savez("all.npz", X=X, y=y)
     result = train(capsys, "all.npz", *SMALL, "--scale", "minmax")
-    order = deepxp.rng.split(0, len(X))
-    part = X[np.sort(order[24 + 10 :])]  # 20 % to test, a tenth of the rest to validate
-    np.testing.assert_array_equal(deepxp.load(result["model"], "cpu").scaler.shift, part.min(axis=0))
+    table, order = deepxp.data.Dataset(X, y, "all"), deepxp.rng.split(0, len(X))
+    part = deepxp.data.split(table, order=order, test=0.2, validation=0.08, labels=y).train
+    np.testing.assert_array_equal(deepxp.load(result["model"], "cpu").scaler.shift, part.X.min(axis=0))
+
+
+def test_classes_keep_their_shares_in_every_part_and_it_says_so(capsys):
+    X, y = blobs(3)
+    np.savez("rare.npz", X=X, y=np.where(np.arange(len(X)) % 10, 0, 1))
+    assert main(["train", "rare.npz", *SMALL]) == 0
+    assert "to test; of every class in its share" in capsys.readouterr().out
+    np.savez("own.npz", x_train=X, y_train=y, x_test=X, y_test=y)
+    assert main(["train", "own.npz", *SMALL, "--validation", "0"]) == 0
+    assert "in its share" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -302,9 +312,10 @@ def test_early_stopping_keeps_the_best_weights(capsys):
     records = [json.loads(line) for line in Path("runs/digits-1/metrics.jsonl").read_text("utf-8").splitlines()]
     losses = [record["validation_loss"] for record in records]
     assert len(losses) == np.argmin(losses) + 1 + 2
-    net, order, digits = deepxp.load(result["model"], "cpu"), deepxp.rng.split(0, 1797), deepxp.data.digits()
-    rows = order[359 : 359 + 144]
-    found = deepxp.evaluate(net, digits.X[rows].T, digits.y[rows])
+    net, digits = deepxp.load(result["model"], "cpu"), deepxp.data.digits()
+    order = deepxp.rng.split(0, 1797)
+    held = deepxp.data.split(digits, order=order, test=0.2, validation=0.08, labels=digits.y).validation
+    found = deepxp.evaluate(net, held.X.T, held.y)
     np.testing.assert_allclose(found["loss"], min(losses), rtol=1e-5)
 
 
@@ -413,7 +424,7 @@ def test_targets_far_from_unit_scale_are_warned_of(capsys, y, noted):
 
 def test_numbers_are_learned_whatever_their_unit(capsys):
     X = np.random.default_rng(0).standard_normal((400, 3))
-    np.savez("far.npz", X=X, y=2e5 + 5e3 * X @ [1.0, -2.0, 0.5])
+    np.savez("far.npz", X=X, y=2e5 + 5e3 * X @ [1.0, -2.0, 0.5] + 100 * X[:, 0] ** 2)
     assert main(["train", "far.npz", "--hidden", "none", "--device", "cpu", "--lr", "0.05", "--out", "far"]) == 0
     said = capsys.readouterr().out
     assert "targets     mean and deviation are " in said and "half of the squared error in that unit" in said

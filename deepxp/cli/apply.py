@@ -137,7 +137,8 @@ def _digits(net: Network, model: str) -> data.Dataset:
         raise ConfigError(f"{model} was not trained on the digits by deepxp train; give DATA to evaluate it on")
     if not isinstance(test, float) or not 0 < test < 1:
         raise ConfigError(f"{model} was trained on all of the digits; give DATA to evaluate it on")
-    part = data.split(digits, order=rng.split(net.seed, len(digits.X)), test=test).test
+    labels = digits.y if net.notes.get("split") == problem.STRATIFIED else None
+    part = data.split(digits, order=rng.split(net.seed, len(digits.X)), test=test, labels=labels).test
     assert part is not None
     return part
 

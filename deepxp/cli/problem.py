@@ -16,7 +16,7 @@ from deepxp.errors import ConfigError, DataError
 from deepxp.network import Network
 
 SOFTMAX, SIGMOID, SQUARED = "softmax-cross-entropy", "sigmoid-cross-entropy", "squared-error"
-TRAINED_BY, DIGITS = "deepxp train", "digits"
+TRAINED_BY, DIGITS, STRATIFIED = "deepxp train", "digits", "stratified"
 WORDS = {
     "classes": "one class for each sample",
     "multilabel": "several labels at once",
@@ -46,6 +46,7 @@ class Problem:
     validation: Part | None
     test: Part | None
     notes: Mapping[str, Any]  # for the model file
+    stratified: bool  # whether rows were held out, of each class its share
 
     @property
     def features(self) -> int:
@@ -120,6 +121,7 @@ def problem(settings: Settings) -> Problem:
         order=rng.split(settings.seed, len(dataset.X)),
         test=settings.test,
         validation=settings.validation * rest,
+        labels=targets.y if targets.kind == "classes" else None,
     )
     train, validation, test = (_part(part) if part else None for part in parts)
     assert train is not None
@@ -134,6 +136,7 @@ def problem(settings: Settings) -> Problem:
         validation,
         test,
         _notes(settings, dataset),
+        targets.kind == "classes" and len(parts.train.X) < len(dataset.X),
     )
 
 
@@ -141,7 +144,7 @@ def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
     """What a model file says of the data: the columns of a table, and which part of the digits is new to the model."""
     notes: dict[str, Any] = {"trained_by": TRAINED_BY}
     if settings.data is None:
-        return notes | {"data": DIGITS, "test": settings.test}
+        return notes | {"data": DIGITS, "test": settings.test, "split": STRATIFIED}
     columns = dataset.columns
     if columns.features is not None:
         notes["features"] = list(columns.features)

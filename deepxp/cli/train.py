@@ -217,7 +217,8 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     report.line("data", str(task))
     if told := _columns(task):
         report.line("columns", told)
-    report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
+    shares = "; of every class in its share" if task.stratified else ""
+    report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part) + shares)
     report.line("network", f"{network_line(net)}: {parameters}")
     free = net.backend.free_memory()
     there = "" if free is None else f"; {size(free)} are free on {net.backend.name}"

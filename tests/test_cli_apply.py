@@ -67,7 +67,7 @@ def run(capsys, *argv):
     code = main([*argv])
     out, err = capsys.readouterr()
     assert code == 0
-    assert all(line.endswith("is taken for the target and left out") for line in err.splitlines())
+    assert all(line.endswith(("is taken for the target and left out", "not as good")) for line in err.splitlines())
     return out
 
 
@@ -234,12 +234,38 @@ def test_the_target_of_the_model_is_the_target(capsys):
     assert json.loads(both(capsys, "evaluate", model("npz"), "named.npz", "--json").out)["metrics"]["accuracy"] > 0.8
 
 
+def test_the_data_that_a_model_was_trained_on_are_known_again(capsys):
+    out, err = both(capsys, "evaluate", model("named"), "named.csv", "--json")
+    assert json.loads(out)["trained_on"] is True
+    assert err.startswith("deepxp: note: the model was trained on named.csv: it has seen these samples")
+    X, y = blobs()
+    write("shuffled.csv", ["kind", "x3", "x2", "x1", "x0"], np.array(NAMES)[y], *X.T[::-1])
+    assert json.loads(both(capsys, "evaluate", model("named"), "shuffled.csv", "--json").out)["trained_on"] is True
+    X[45, 2] += 1e-3
+    write("other.csv", ["x0", "x1", "x2", "x3", "kind"], *X.T, np.array(NAMES)[y])
+    out, err = both(capsys, "evaluate", model("named"), "other.csv", "--json")
+    assert (json.loads(out)["trained_on"], err) == (False, err) and "has seen" not in err
+
+
+def test_the_folder_of_a_run_stands_for_its_model(capsys):
+    for command in (("evaluate", "named", "named.csv"), ("predict", "named", "new.csv"), ("check", "named")):
+        assert main([*command]) == main([command[0], f"{command[1]}/model.safetensors", *command[2:]]) == 0
+    assert main(["info", "named"]) == 0
+    assert "file        named/model.safetensors" in capsys.readouterr().out
+    Path("empty").mkdir()
+    assert "empty is a folder without model.safetensors" in fails(capsys, "predict", "empty", "new.csv")
+    Path("empty/config.toml").touch()
+    assert "go on with: deepxp train --resume --out empty" in fails(capsys, "predict", "empty", "new.csv")
+
+
 def test_a_model_file_holds_no_paths(capsys):
     X, y = blobs()
     np.save("X.npy", X)
     np.save("y.npy", y)
     assert main(["train", "X.npy", "--target", "y.npy", *SHORT, "--out", "npy"]) == 0
-    assert deepxp.load(model("npy"), "cpu").notes == {"trained_by": "deepxp train"}
+    notes = dict(deepxp.load(model("npy"), "cpu").notes)
+    assert notes.pop("fingerprint").startswith("90x4-")
+    assert notes == {"trained_by": "deepxp train"}
     assert "accuracy" in run(capsys, "evaluate", model("npy"), "X.npy", "--labels", "y.npy")
 
 

@@ -521,9 +521,10 @@ def test_nan_leaves_the_model_of_the_last_good_epoch(capsys, monkeypatch):
     overflowing(monkeypatch, 2)
     code, err = fails(capsys, "--schedule", "constant", *SMALL, "--epochs", "4", "--out", "run")
     assert code == 1
-    assert err.endswith(". The model of epoch 2, the last good one, is run/model.safetensors\n")
+    assert err.endswith(". The model of epoch 2, the last good one, is run/last-good.safetensors\n")
     assert "before this epoch" not in err
-    assert Path("run/model.safetensors").read_bytes() == Path("good/model.safetensors").read_bytes()
+    assert Path("run/last-good.safetensors").read_bytes() == Path("good/model.safetensors").read_bytes()
+    assert not Path("run/model.safetensors").exists()
 
 
 def test_nan_in_the_first_epoch_leaves_no_model_and_speaks_of_none(capsys, monkeypatch):

@@ -36,13 +36,13 @@ def configuration(
         "schedule": repr(schedule),
         "scaler": _scaler(net.scaler),
         "target_scaler": _scaler(net.target_scaler),
-        "data": _fingerprint(data),
+        "data": fingerprint(data),
     }
     return dict(json.loads(json.dumps(found, default=float)))  # a number of NumPy's is one of Python's then
 
 
 def _scaler(scaler: Scaler | None) -> str | None:
-    return None if scaler is None else _fingerprint([scaler.shift, scaler.factor])
+    return None if scaler is None else fingerprint([scaler.shift, scaler.factor])
 
 
 def _named(g: Activation) -> str:
@@ -76,7 +76,7 @@ def _follows(schedule: Constant, epochs: int, fewer: int) -> bool:
     return fewer < epochs and all(schedule.factor(x, fewer) == schedule.factor(x, epochs) for x in times)
 
 
-def _fingerprint(arrays: Iterable[Array | None]) -> str:
+def fingerprint(arrays: Iterable[Array | None]) -> str:
     """A hash of arrays, wherever they are: of their types, shapes and bytes."""
     from hashlib import blake2b  # here and below: it is slow to import
 

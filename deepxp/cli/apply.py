@@ -12,6 +12,7 @@ import numpy as np
 
 from deepxp import data, metrics, network, rng
 from deepxp.cli import config, problem
+from deepxp.cli.folder import model_in
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SIGMOID, SQUARED, encode_for
 from deepxp.cli.report import Report, count, shown, tell_unit, write_whole
@@ -25,17 +26,21 @@ TABLE = 40  # classes up to which the whole confusion matrix is shown
 
 def evaluate(arguments: Namespace) -> int:
     """Metrics and confusion matrix."""
-    settings = config.settings(arguments.flags)
+    settings, arguments.model = config.settings(arguments.flags), model_in(arguments.model)
     report = Report(as_json=arguments.json)
     net = _model(arguments.model, settings)
     dataset = _digits(net, arguments.model) if settings.data is None else load(settings, net, arguments.model)
     y = encode_for(net, dataset)
+    learned = net.notes.get("fingerprint") == problem.known_by(dataset.X)
+    if learned:
+        _note(f"the model was trained on {dataset.name}: it has seen these samples, and on new ones it is not as good")
     values = evaluation(net, dataset.X.T, y)
     report.line("model", f"{arguments.model} on {net.backend.name}")
     report.line("data", f"{dataset.name}: {count(len(dataset.X), 'sample')}")
     tell_unit(report, net)
     report.line("metrics", shown(values))
     result = {"device": net.backend.name, "model": str(arguments.model), "samples": len(dataset.X), "metrics": values}
+    result["trained_on"] = learned
     names = _names(net)
     if names is not None and (net.loss.name != SIGMOID or net.sizes[-1] == 1):
         labels = y if y.ndim == 1 else y.argmax(axis=0)
@@ -50,7 +55,7 @@ def evaluate(arguments: Namespace) -> int:
 
 def predict(arguments: Namespace) -> int:
     """One prediction a row, as CSV."""
-    settings = config.settings(arguments.flags)
+    settings, arguments.model = config.settings(arguments.flags), model_in(arguments.model)
     net = _model(arguments.model, settings)
     if arguments.proba and net.loss.name == SQUARED:
         raise ConfigError(f"{arguments.model} predicts numbers; they have no probabilities, leave out --proba")

@@ -13,6 +13,7 @@ import numpy as np
 
 from deepxp import modelfile
 from deepxp.cli import config
+from deepxp.cli.folder import model_in
 from deepxp.cli.report import Report
 from deepxp.devices import cupy_wheels, devices
 from deepxp.version import __version__
@@ -24,7 +25,8 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 def run(arguments: Namespace) -> int:
     """Versions, packages, devices; of a model what its file holds."""
     report = Report(as_json=arguments.json)
-    model = of_model(Path(arguments.model), config.settings(arguments.flags).limit_bytes) if arguments.model else None
+    limit = config.settings(arguments.flags).limit_bytes
+    model = of_model(Path(model_in(arguments.model)), limit) if arguments.model else None
     found = of_machine()
     report.result(found | ({"model": model} if model else {}))
     if arguments.json:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from deepxp import data, rng
+from deepxp.checkpoints.config import fingerprint
 from deepxp.cli.options import Settings
 from deepxp.cli.report import count
 from deepxp.data.places import in_file
@@ -17,6 +18,7 @@ from deepxp.network import Network
 
 SOFTMAX, SIGMOID, SQUARED = "softmax-cross-entropy", "sigmoid-cross-entropy", "squared-error"
 TRAINED_BY, DIGITS, STRATIFIED = "deepxp train", "digits", "stratified"
+SEEN = 4096  # rows of a table that are looked at, to know it again
 WORDS = {
     "classes": "one class for each sample",
     "multilabel": "several labels at once",
@@ -46,6 +48,7 @@ class Problem:
     validation: Part | None
     test: Part | None
     notes: Mapping[str, Any]  # for the model file
+    about: Mapping[str, Any]  # what these data can be known by again
     stratified: bool  # whether rows were held out, of each class its share
 
     @property
@@ -135,9 +138,16 @@ def problem(settings: Settings) -> Problem:
         train,
         validation,
         test,
-        _notes(settings, dataset),
+        _notes(settings, dataset) | {"fingerprint": known_by(dataset.X)},
+        {"data": dataset.name, "samples": known_by(dataset.X), "targets": fingerprint([targets.y])},
         targets.kind == "classes" and len(parts.train.X) < len(dataset.X),
     )
+
+
+def known_by(X: np.ndarray) -> str:
+    """A hash that a table (m, n) is known by again: of its size, its type and rows from all over it."""
+    rows = np.unique(np.linspace(0, len(X) - 1, SEEN).astype(np.intp))
+    return f"{len(X)}x{X.shape[1]}-{fingerprint([X[rows]])}"
 
 
 def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:

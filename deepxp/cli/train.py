@@ -17,7 +17,7 @@ from deepxp.checkpoints.position import Position
 from deepxp.checkpoints.saver import Checkpoints
 from deepxp.cli import config, resume
 from deepxp.cli.choices import batch_size_of, optimizer_of, schedule_of
-from deepxp.cli.folder import CURVES, Folder
+from deepxp.cli.folder import CURVES, LAST_GOOD, Folder
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import Problem, problem
 from deepxp.cli.progress import Progress
@@ -77,7 +77,7 @@ def _train(
     scale = net.scaler.kind if net.scaler else "none"
     resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
     resolved = replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))
-    path = folder.open(config.dumps(resolved))
+    path = folder.open(config.dumps(resolved), task.about)
     _introduce(report, settings, task, net, optimizer)
     if folder.resume and not files(path):
         report.line("resumed", "from the beginning: no checkpoint was saved yet")
@@ -88,8 +88,8 @@ def _train(
         said, epochs = str(error).removesuffix(KEPT), len(getattr(error.history, "records", ()))
         if not epochs:
             raise NonFiniteError(said) from None
-        folder.save(net, task.notes)
-        raise NonFiniteError(f"{said}. The model of epoch {epochs}, the last good one, is {folder.model}") from None
+        saved = folder.save(net, task.notes, LAST_GOOD)
+        raise NonFiniteError(f"{said}. The model of epoch {epochs}, the last good one, is {saved}") from None
     seconds = time.perf_counter() - started
     folder.save(net, task.notes)
     if history.stopped_early:

@@ -288,8 +288,8 @@ def test_true_and_false_are_1_and_0(csv):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,t\n1,yes,0\n1,maybe,0\n", r"a\.csv:3:2: 'maybe' in column 'b' is neither yes nor no"),
-        ("a,b,t\n1,yes,0\n1,true,0\n", r"a\.csv:3:2: 'true' in column 'b' is neither yes nor no"),
+        ("a,b,t\n1,yes,0\n1,maybe,0\n", r"a\.csv:3:2: 'maybe' in column 'b' is not yes or no"),
+        ("a,b,t\n1,yes,0\n1,true,0\n", r"a\.csv:3:2: 'true' in column 'b' is not yes or no"),
         ("a,b,t\n1,yes,0\n1,,0\n", r"a\.csv:3:2: the cell of column 'b' is empty"),
         ("a,b,t\n1,2,0\n1,no,0\n", r"a\.csv:3:2: 'no' in column 'b' is text where a number belongs"),
     ],

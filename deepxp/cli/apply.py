@@ -117,12 +117,12 @@ def _model(path: str, settings: Settings) -> Network:
     try:
         return network.load(path, settings.device, limit_bytes=settings.limit_bytes)
     except ModelFileError:
-        if _is_other(path):
+        if is_other(path):
             raise ConfigError(f"{path} is not a model; MODEL comes first") from None
         raise
 
 
-def _is_other(path: str) -> bool:
+def is_other(path: str) -> bool:
     """Whether a file is clearly of another format: text, or an archive or array by its first bytes."""
     try:
         with open(path, "rb") as file:

@@ -5,6 +5,7 @@ import os
 import platform
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from deepxp import modelfile
-from deepxp.cli import config
+from deepxp.cli import config, describe
 from deepxp.cli.folder import model_in
+from deepxp.cli.options import Settings
 from deepxp.cli.report import Report
 from deepxp.devices import cupy_wheels, devices
 from deepxp.version import __version__
@@ -23,10 +25,14 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def run(arguments: Namespace) -> int:
-    """Versions, packages, devices; of a model what its file holds."""
+    """Versions, packages, devices; of a model what its file holds; of data what they are."""
     report = Report(as_json=arguments.json)
-    limit = config.settings(arguments.flags).limit_bytes
-    model = of_model(Path(model_in(arguments.model)), limit) if arguments.model else None
+    settings = config.settings(arguments.flags)
+    if arguments.file is not None:
+        settings = replace(settings, data=model_in(arguments.file))
+        if describe.is_data(settings):
+            return _data(report, settings)
+    model = of_model(Path(str(settings.data)), settings.limit_bytes) if arguments.file else None
     found = of_machine()
     report.result(found | ({"model": model} if model else {}))
     if arguments.json:
@@ -43,6 +49,16 @@ def run(arguments: Namespace) -> int:
         report.line("")
         for name, value in model.items():
             report.line(name, _text(value))
+    return 0
+
+
+def _data(report: Report, settings: Settings) -> int:
+    found = describe.of_data(settings)
+    report.result(found)
+    said = [] if report.as_json else list(describe.lines(found))
+    width = max((len(name) for name, _ in said), default=0) + 2
+    for name, text in said:
+        report.line(f"{name:<{width}}{text}")
     return 0
 
 

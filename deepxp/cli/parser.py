@@ -13,7 +13,7 @@ from deepxp.errors import ConfigError
 from deepxp.version import __version__
 
 FLAG = "flag:"  # what dest begins with for a row of the table, so that those that were given can be told from the rest
-MODEL = "a model.safetensors that train wrote"
+MODEL = "a model.safetensors that train wrote, or the folder of its run"
 READING = ("target", "labels", "delimiter", "header", "limit-bytes")
 
 DESCRIPTION = """\
@@ -76,7 +76,8 @@ examples:
 """
 INFO = """\
 What a bug report should say of this machine and of the versions on it, and
-what a model file holds."""
+what a model file holds. Of a file of samples: its columns, their types and
+values, and the line that would train on it."""
 CHECK = """\
 Hold the gradient of every layer against differences of the loss, in float64,
 on a few samples; and, where a GPU is usable, every quantity of a step on the
@@ -149,9 +150,9 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     predict.add_argument("--proba", action="store_true", help="the probability of every class too, below a header")
     _json(predict)
 
-    info = command("info", "info", "[MODEL]", "versions, devices, and what a model file holds", INFO)
-    info.add_argument("model", metavar="MODEL", nargs="?", help=MODEL)
-    _rows(info, ("limit-bytes",))
+    info = command("info", "info", "[FILE]", "versions, devices, and what a file of a model or of data holds", INFO)
+    info.add_argument("file", metavar="FILE", nargs="?", help="a model, the folder of a run, or samples")
+    _rows(info, READING)
     _json(info)
 
     check = command("check", "check", "[MODEL]", "is the gradient right, and do the devices agree?", CHECK)

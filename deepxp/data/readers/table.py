@@ -38,15 +38,15 @@ def read(path: Path, options: Options) -> Dataset:
     Header and target column are found as `layout` says. Raises DataError, with `file:line:column`, for a feature that
     is no finite number and for a line with too few or too many cells.
     """
-    delimiter = options.delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
+    delimiter = delimiter_of(path, options.delimiter)
     limit = limit_of(path.stat().st_size, options.limit_bytes)
-    records = _records(path, delimiter, limit)
-    first = next(records, None)
+    rows = records(path, delimiter, limit)
+    first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: has no rows, only blank lines or comments")
     shape = layout(first.cells, options, f"{path}:{first.line}")
     values, lines, targets = array("d"), array("q"), list[str]()
-    samples = records if shape.header else chain((first,), records)
+    samples = rows if shape.header else chain((first,), rows)
     words = dict(shape.words)
     while block := list(islice(samples, max(1, BLOCK_CELLS // shape.width))):
         for position, (line, cells) in enumerate(block):
@@ -111,7 +111,13 @@ def _columns(shape: Layout, found: Mapping[int, tuple[str, ...]]) -> Columns:
     return Columns(shape.features, shape.target, categories, shape.width)
 
 
-def _records(path: Path, delimiter: str, limit: int) -> Iterator[Record]:
+def delimiter_of(path: Path, asked: str | None) -> str:
+    """What separates the cells: what was asked for, or by the name of the file."""
+    return asked or ("\t" if ".tsv" in path.name.lower() else ",")
+
+
+def records(path: Path, delimiter: str, limit: int) -> Iterator[Record]:
+    """The rows of a table as text. Raises DataError for what is none."""
     longest, length = max(LONGEST_LINE, limit // 64), 0
 
     def lines() -> Iterator[str]:
@@ -144,9 +150,7 @@ def _unknown(place: str, cell: str, shape: Layout, at: int, words: Words) -> Dat
     if words.open:
         return DataError(f"{place}: column {name!r} has more than {MOST} categories; leave it out with ignore={name!r}")
     if not words.is_category:
-        return DataError(
-            f"{place}: {cell!r} in column {name!r} is neither {known[1]} nor {known[0]}, as the cells above"
-        )
+        return DataError(f"{place}: {cell!r} in column {name!r} is not {words}, as the cells above")
     more = f", ... ({len(known)} words)" if len(known) > 8 else ""
     return DataError(
         f"{place}: {cell!r} in column {name!r} is a category that the model has not seen; it knows "

@@ -16,6 +16,9 @@ class Words:
     def __init__(self, codes: Mapping[str, int], *, is_category: bool, open: bool = False) -> None:
         self.codes, self.is_category, self.open = dict(codes), is_category, open
 
+    def __str__(self) -> str:
+        return " or ".join(sorted(self.codes, key=self.codes.__getitem__, reverse=True))
+
     def number(self, cell: str) -> int | None:
         """The number of a cell, or None where it is none of the words."""
         word = cell.strip() if self.is_category else cell.strip().lower()

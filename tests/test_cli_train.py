@@ -380,7 +380,7 @@ def test_a_feature_that_is_not_finite_is_named(capsys):
     np.savez("hole.npz", X=X, y=y)
     code, err = fails(capsys, "hole.npz", *SMALL)
     assert code == 1
-    assert "hole.npz, row 14, column 3: nan is not a finite number" in err
+    assert "hole.npz, row 14, feature 3: nan is not a finite number" in err
 
 
 def test_curves(capsys, tmp_path):
@@ -502,6 +502,21 @@ def test_a_delimiter_is_advised_as_a_flag(capsys):
 )
 def test_errors_speak_of_flags(message, said):
     assert as_flags(message) == said
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["trian"], "'trian' is no command; did you mean train?"),
+        (["predikt", "m", "x.csv"], "'predikt' is no command; did you mean predict?"),
+        (["frobnicate"], "'frobnicate' is no command; there are train, evaluate, predict, "),
+        (["train", "--epoch", "3"], "unknown option --epoch; did you mean --epochs?"),
+        (["predict", "m", "x.csv", "--prob"], "unknown option --prob; did you mean --proba?"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told(capsys, argv, said):
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
 
 
 def overflowing(monkeypatch, epoch):

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -59,6 +60,14 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _bytes(value: Any) -> int:
+    found = BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return int(_whole(1).read(value))
+    power = " kmgt".index(found[2].lower() or " ")
+    return _whole(1).read(int(float(found[1]) * (1024 if found[3] else 1000) ** power))  # type: ignore[no-any-return]
+
+
 def _sizes(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         value = [] if value.strip() in ("", "none") else value.split(",")
@@ -100,6 +109,7 @@ def read_flag(name: str, kind: Kind, text: str | None) -> Any:
     return value
 
 
+BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", re.IGNORECASE)
 FRACTION = _number("a fraction, at least 0 and below 1", lambda x: 0 <= x < 1)
 WHOLE = _whole(1)
 POSITIVE = _number("a positive number", lambda x: 0 < x < math.inf)
@@ -108,6 +118,7 @@ TEXT = Kind("text", _text)
 CHARACTER = Kind("one character, or tab", _delimiter)
 HEADER = Kind("true, false or 'auto'", _header)
 INTERVAL = Kind("such as 2min, 1epoch, 500steps, or none", _interval)
+SIZE = Kind("a number of bytes such as 500M, 2G, 2GiB or 2000000000", _bytes)
 NAMES = Kind("columns such as id,date, or none", _names)
 SIZES = Kind("sizes such as 256,128, or none", _sizes)
 
@@ -144,7 +155,7 @@ class Settings:
     labels: str | None = option("data", None, TEXT, "FILE", "the targets alone: .npy, idx, or text with one per line")
     delimiter: str | None = option("data", None, CHARACTER, "CHAR", "what separates the cells of a table, or tab")
     header: str = option("data", "auto", HEADER, "", "whether a table starts with column names")
-    limit_bytes: int | None = option("data", None, _whole(1), "N", LIMIT)
+    limit_bytes: int | None = option("data", None, SIZE, "SIZE", LIMIT)
     test: float = option("data", 0.2, FRACTION, "X", "part of the rows held out; data with a test part use that")
     validation: float = option("data", 0.1, FRACTION, "X", "part of the remaining rows that is watched")
     scale: str = option("data", "auto", _choice(*KINDS), "KIND", SCALE)

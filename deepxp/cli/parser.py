@@ -95,6 +95,10 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command as `module` and `function`, its arguments, and in `flags` the rows of the table that were given."""
     parser, commands = _parsers()
+    command = next((word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("-")), None)
+    if command is not None and command not in commands:
+        hint = nearest(command, commands) or f"; there are {', '.join(commands)}"
+        raise ConfigError(f"{command!r} is no command{hint}")
     arguments, unknown = parser.parse_known_args(argv)
     if not hasattr(arguments, "module"):
         parser.print_help(sys.stderr)

@@ -103,7 +103,7 @@ def load(settings: Settings, n_features: int | None = None, columns: Columns = B
     for X, where in ((found.X, found.where), (found.X_test, in_file(f"{found.name}, test part"))):
         if X is not None and X.dtype.kind == "f" and not np.isfinite(X).all():
             i, j = np.argwhere(~np.isfinite(X))[0]
-            raise DataError(f"{where(int(i))}, column {j + 1}: {X[i, j]} is not a finite number")
+            raise DataError(f"{where(int(i))}, feature {j + 1}: {X[i, j]} is not a finite number")
     return found
 
 

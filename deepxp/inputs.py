@@ -96,10 +96,12 @@ def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
             wanted = f"({m},) or (1, {m})"
         raise ShapeError(f"y must have shape {wanted} for {m} samples and {outputs} outputs, got {y.shape}")
     _finite(y, "y")
-    if loss.name != "squared-error" and (y.min() < 0 or y.max() > 1):
-        sample = int(np.argmax(((y < 0) | (y > 1)).any(axis=0)))
+    least, most = loss.targets
+    if y.min() < least or y.max() > most:
+        sample = int(np.argmax(((y < least) | (y > most)).any(axis=0)))
+        wanted = "of 0 or more" if loss.numbers else "between 0 and 1"
         raise DataError(
-            f"{loss.name} takes targets between 0 and 1, got {y[:, sample].tolist()} for sample {sample + 1}; "
+            f"{loss.name} takes targets {wanted}, got {y[:, sample].tolist()} for sample {sample + 1}; "
             "for numbers use loss='squared-error', for more than two classes 'softmax-cross-entropy'"
         )
     if loss.evaluate_labels:

@@ -9,6 +9,7 @@ import deepxp as dx
 from deepxp.data import Scaler
 from deepxp.evaluation import Evaluation
 from deepxp.inputs import check_finite
+from deepxp.ops.losses import POISSON
 
 
 def network(sizes, loss, **options):
@@ -224,3 +225,17 @@ def test_a_scaler_of_targets_is_for_numbers_and_as_many_as_there_are():
             dx.ConfigError, match=f"target_scaler is for the {sizes[-1]} targets of loss='squared-error'"
         ):
             network(sizes, loss, target_scaler=UNIT)
+
+
+def test_counts_are_learned_with_the_poisson_deviance():
+    net, X = network((4, 3, 1), POISSON), table(200).T
+    y = np.random.default_rng(3).poisson(np.exp(0.5 * X[0] + 1.0))
+    before = dx.evaluate(net, X, y)
+    dx.train(net, X, y, epochs=30, batch_size=20, optimizer=dx.Adam(lr=0.02), validation=(X, y))
+    after, said = dx.evaluate(net, X, y), net.predict(X)
+    assert set(after) == {"loss", "r2", "mae", "rmse"} and after["loss"] < 0.5 * before["loss"]
+    assert (said > 0).all() and said.max() > 5
+    assert_allclose(after["mae"], np.abs(said - y).mean())
+    assert np.isnan(net.predict(np.full((4, 1), np.nan))).all()
+    with pytest.raises(dx.DataError, match=r"poisson-deviance takes targets of 0 or more, got \[-1\] for sample 3"):
+        dx.train(net, X, np.where(np.arange(200) == 2, -1, y))

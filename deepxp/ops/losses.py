@@ -18,19 +18,24 @@ from deepxp.ops.activations import (
 )
 from deepxp.ops.typing import Array, Namespace
 
+INFINITY = float("inf")
+
 
 @dataclass(frozen=True)
 class Loss:
     """The output layer in one object: the link g[L], and the cost whose derivative through that link is dZ[L].
 
     `evaluate(xp, Z, Y, losses, dZ)` takes targets as columns; `evaluate_labels(xp, Z, y, classes, losses, dZ)`, where
-    there is one, takes labels (m,) and the column of the class numbers 0 .. C-1.
+    there is one, takes labels (m,) and the column of the class numbers 0 .. C-1. `targets` are the least and the
+    greatest that a target may be; `numbers` says that A[L] is what is predicted, and no probability.
     """
 
     name: str
     link: Activation
     evaluate: Callable[[Namespace, Array, Array, Array, Array], None]
     evaluate_labels: Callable[[Namespace, Array, Array, Array, Array, Array], None] | None = None
+    targets: tuple[float, float] = (0.0, 1.0)
+    numbers: bool = False
 
 
 def log_softmax(xp: Namespace, Z: Array) -> Array:
@@ -116,10 +121,16 @@ LOSSES: dict[str, Loss] = {
             evaluate_labels=softmax_cross_entropy_labels,
         ),
         Loss("sigmoid-cross-entropy", ACTIVATIONS["sigmoid"], sigmoid_cross_entropy),
-        Loss("squared-error", ACTIVATIONS["identity"], squared_error),
+        Loss("squared-error", ACTIVATIONS["identity"], squared_error, targets=(-INFINITY, INFINITY), numbers=True),
     )
 }
 
-# A value to hand to a Network, and none of LOSSES: its targets are neither probabilities nor any number, which is all
-# that files and the command line tell apart.
-POISSON = Loss("poisson-deviance", Activation("exp", exponential, exponential_backward), poisson_deviance)
+# A value to hand to a Network, which trains, predicts and is evaluated with it, and none of LOSSES: the name in a model
+# file and on the command line is chosen by the targets, and counts do not tell themselves from other whole numbers.
+POISSON = Loss(
+    "poisson-deviance",
+    Activation("exp", exponential, exponential_backward),
+    poisson_deviance,
+    targets=(0.0, INFINITY),
+    numbers=True,
+)

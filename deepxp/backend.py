@@ -1,7 +1,7 @@
 """A backend is a value: a name, an array namespace, its kernels, and how arrays get in and out."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -19,6 +19,7 @@ from deepxp.ops.typing import Array, Namespace
 
 FULL = "fp32"
 PRECISIONS = (FULL, "tf32", "bf16")  # of the products of float32; all but the first only on a GPU
+NOTHING = nullcontext()
 READ_LOSS_EVERY = 50  # steps between two host reads of the loss on a device that works asynchronously
 
 
@@ -64,7 +65,13 @@ class Backend:
 
     def write(self, out: Array, x: Any) -> None:
         """Copy a host or device array into memory of this device, in out's precision."""
-        out[...] = x if self.xp is np and isinstance(x, np.ndarray) else self.asarray(x)
+        if self.xp is not np or not isinstance(x, np.ndarray):
+            x = self.asarray(x)
+        if x.dtype == out.dtype:
+            out[...] = x
+        else:
+            with self.active():
+                out[...] = x
 
     def copied(self, J: Array) -> Array:
         """A number of this device in memory of its own."""
@@ -90,12 +97,17 @@ class Backend:
         def run(table: Array | None = None) -> None:
             if table is not None:
                 X[...] = table
-            step(self)
+            with self.active():
+                step(self)
 
         return run
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was asked to."""
+
+    def here(self) -> AbstractContextManager[Any]:
+        """Inside, this device is the current one."""
+        return NOTHING
 
     def active(self) -> AbstractContextManager[Any]:
         """Inside, this device is the current one, and overflow is left to the check of the loss, which names the layer,
@@ -164,8 +176,10 @@ class CupyBackend(Backend):
         with self.active():
             self.xp.cuda.get_current_stream().synchronize()
 
-    def active(self) -> AbstractContextManager[Any]:
+    def here(self) -> AbstractContextManager[Any]:
         return streams.Active(self.xp, self.device)
+
+    active = here
 
 
 def cpu() -> Backend:

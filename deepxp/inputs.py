@@ -15,6 +15,8 @@ from deepxp.namespaces import array_namespace, asnumpy, is_array, library
 from deepxp.ops.losses import Loss
 from deepxp.ops.typing import Array
 
+UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
 
 def samples(X: Any, n: int) -> Array:
     """The table (m, n) behind columns X (n, m); a view where the samples of X are contiguous in memory.
@@ -123,8 +125,8 @@ def _labels(y: Array, classes: int, m: int) -> Array:
             sample = int(np.argmax(y != np.floor(y)))
             raise DataError(f"labels are whole numbers, got {y[sample]} for sample {sample + 1}")
     # as unsigned numbers negative labels are the greatest: one look at a training batch instead of two
-    unsigned = y.view(f"u{y.itemsize}") if y.dtype.kind == "i" else y
-    if np.maximum.reduce(unsigned) >= classes or (y.dtype.kind == "f" and y.min() < 0):
+    unsigned = y.view(UNSIGNED[y.itemsize]) if y.dtype.kind == "i" else y
+    if unsigned.item(unsigned.argmax()) >= classes or (y.dtype.kind == "f" and y.min() < 0):
         sample = int(np.argmax((y < 0) | (y >= classes)))
         raise DataError(
             f"labels must lie in 0..{classes - 1} for {classes} outputs, got {y[sample]} for sample {sample + 1}"

@@ -247,7 +247,8 @@ class Network:
         rows, scale = self.fillable(rows)
         self.backend.write(X, rows)
         if scale is not None:
-            scale(X)
+            with self.backend.active():
+                scale(X)
 
     def takes(self, rows: Array) -> bool:
         """May the first layer read these rows (m, n[0]) as they are: here, in its precision, and not to be scaled?"""

@@ -9,7 +9,7 @@ from deepxp import rng
 from deepxp.backend import Backend
 from deepxp.errors import ConfigError, ShapeError
 from deepxp.footprint import check_memory
-from deepxp.inputs import count, is_labels, sample_weights, samples, targets
+from deepxp.inputs import count, sample_weights, samples, targets
 from deepxp.network import Network
 from deepxp.ops.guard import all_finite, remember, restore
 from deepxp.ops.random import dropout_bits
@@ -87,9 +87,9 @@ class TrainingStep:
         net = self.net
         table = samples(X, net.sizes[0])
         rows = net.as_learned(targets(y, net.loss, net.sizes[-1], table.shape[0]))
-        labels = is_labels(net.loss, rows)
+        labels = rows.ndim == 1
         w = sample_weights(rows, table.shape[0], sample_weight)
-        with net.backend.active():
+        with net.backend.here():
             work = self.workspace(table.shape[0], labels=labels)
             net.backend.write(work.Y, rows)
             if w is not None:

@@ -15,7 +15,9 @@ import deepxp as dx
 
 ENGINES = ("numpy", "numba", "reference")
 forks = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="there is no safe fork here")
-quiet = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of threads and forks
+quiet = pytest.mark.filterwarnings(  # Python 3.12 warns of threads and forks, and so does JAX where a test imports it
+    "ignore:.*fork:DeprecationWarning", "ignore:os.fork:RuntimeWarning"
+)
 
 
 @pytest.fixture(params=ENGINES)

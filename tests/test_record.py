@@ -1,6 +1,7 @@
 """A step recorded as native calls is the step."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ pytest.importorskip("numba", reason="Numba is not installed: the compiled kernel
 
 import deepxp as dx
 from deepxp.backend import Backend
-from deepxp.kernels import blas
+from deepxp.kernels import blas, product, record
 from deepxp.kernels import numba as kernels
+from deepxp.kernels.product import Tile
 from deepxp.kernels.team import Program
 from deepxp.ops.activations import ACTIVATIONS, Activation
 
@@ -28,6 +30,13 @@ def data(net, m, seed=0):
     if net.loss.name == "sigmoid-cross-entropy":
         return X, rng.integers(0, 2, (net.sizes[-1], m))
     return X, rng.integers(0, net.sizes[-1], m)
+
+
+@pytest.fixture(params=["own", "BLAS"], autouse=True)
+def products(request, monkeypatch):
+    """By either kind of product, whatever this processor takes."""
+    tile = Tile(4, 2, 4) if request.param == "own" else None
+    monkeypatch.setattr(product, "tile", lambda dtype: tile)
 
 
 def trained(backend, optimizer, steps=5, m=9, sizes=(6, 7, 5, 3), dtype="float64", **options):
@@ -150,3 +159,67 @@ def test_a_large_batch_is_read_where_it_is_and_counts_as_if_it_had_been_copied(o
             assert_array_equal(X, before)
     assert_array_equal(found[0][0], found[1][0])
     assert_array_equal(found[0][1], found[1][1])
+
+
+def test_what_is_done_once_is_ready_for_other_arrays_of_the_same_form():
+    rng = np.random.default_rng(0)
+    record._ready.clear()
+    for _ in range(3):
+        Z, A = rng.normal(size=(40, 50)), np.full((40, 50), np.nan)
+        assert record.once("softmax_into", Z, A)
+        assert_allclose(A, np.exp(Z) / np.exp(Z).sum(axis=0), rtol=1e-12)
+    assert len(record._ready) == 1
+    assert record.once("softmax_into", Z, Z)  # in place is another form
+    assert_allclose(Z, A, rtol=1e-12)
+    assert len(record._ready) == 2
+
+
+def test_what_is_kept_for_the_next_time_does_not_keep_the_arrays():
+    record._ready.clear()
+    Z, A = np.ones((40, 50)), np.empty((40, 50))
+    assert record.once("softmax_into", Z, A)
+    gone = [weakref.ref(Z), weakref.ref(A)]
+    del Z, A
+    assert [ref() for ref in gone] == [None, None]
+    assert record._ready
+
+
+def test_no_more_programs_are_kept_than_some(monkeypatch):
+    monkeypatch.setattr(record, "KEPT", 3)
+    record._ready.clear()
+    for m in range(20, 30):
+        assert record.once("softmax_into", np.ones((3, m)), np.empty((3, m)))
+    assert len(record._ready) == 3
+    assert record.once("softmax_into", np.ones((3, 29)), np.empty((3, 29)))
+
+
+def test_python_threads_do_the_same_at_once_each_on_its_arrays():
+    record._ready.clear()
+    rng = np.random.default_rng(1)
+    tables = [rng.normal(size=(60, 70)) for _ in range(4)]
+    found = [np.empty((60, 70)) for _ in tables]
+    start, failed = threading.Barrier(4), []
+
+    def work(Z, A):
+        start.wait(30)
+        for _ in range(200):
+            A[...] = np.nan
+            record.once("softmax_into", Z, A)
+            if not np.allclose(A.sum(axis=0), 1.0) or np.argmax(A[:, 0]) != np.argmax(Z[:, 0]):
+                failed.append(1)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(tables, found, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    for Z, A in zip(tables, found, strict=True):
+        assert_allclose(A, np.exp(Z) / np.exp(Z).sum(axis=0), rtol=1e-12)
+
+
+def test_another_list_of_rates_is_another_update():
+    theta, g = np.ones(50), np.ones(50)
+    for rate in (0.5, 0.25):
+        assert record.once("update", dx.SGD.rule, theta, g, (), [rate])
+    assert_allclose(theta, 0.25)

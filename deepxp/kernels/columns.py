@@ -138,7 +138,7 @@ def whole(dtype: str, *, labels: bool) -> Any:
 
 def is_wide(C: int, m: int) -> bool:
     """Are there so many columns, and few classes, that threads had better take columns?"""
-    return m >= 2**17 and C <= 256
+    return m >= max(4096, 8 * C) and C <= 1024
 
 
 def rows_together(C: int, m: int) -> int:

@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-LARGE = 150_000  # numbers, from which on the team is worth the 30 us that telling it takes
+LARGE = 100_000  # numbers, from which on the team is worth the 10 us that telling it takes
 
 
 def dense_forward(xp: Namespace, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> None:

@@ -6,17 +6,15 @@ threads of a team where it is worth that. What has no native form is written dow
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from itertools import pairwise
-from typing import Any
+from functools import partial
+from itertools import accumulate, pairwise, zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from deepxp.kernels import blas, columns, loops, native
+from deepxp.kernels import blas, calls, columns, native, product
 from deepxp.kernels.compile import precision
-from deepxp.kernels.team import Program, size
+from deepxp.kernels.team import Pointers, Program, size
 from deepxp.ops.activations import Activation
 from deepxp.ops.typing import Array
 from deepxp.ops.updates import Rule
@@ -25,6 +23,7 @@ Kernel = Any
 STORED = 2**21  # numbers of a softmax whose exponentials stay in the cache from one pass to the next
 NUMBERS, PRODUCTS = 8_000, 60_000  # of a part, in an elementwise loop and multiplied in a product
 UNIT = 2.0  # us that either takes
+LINE = 64  # bytes of a line of the cache
 
 
 def record(backend: Any, step: Callable[[Any], None], X: Array) -> "Recording":
@@ -35,12 +34,46 @@ def record(backend: Any, step: Callable[[Any], None], X: Array) -> "Recording":
 
 
 def once(op: str, *arguments: Any) -> bool:
-    """An operation by the team, now; False, and nothing done, where it has no native form for these arguments."""
-    recorder = Recorder(None)
-    if not NATIVE[op](recorder, *arguments):
-        return False
-    recorder.finished()()
+    """An operation by the team, now; False, and nothing done, where it has no native form for these arguments.
+
+    Its program is kept, and the next time made to point to the arrays of that call: writing it anew takes 30 us.
+    """
+    arrays = [x for x in arguments if isinstance(x, np.ndarray)]
+    addresses = [x.ctypes.data for x in arrays]
+    kept = op != "update"  # whose rates change
+    key = (op, size(), tuple(map(addresses.index, addresses)), *map(_form, arguments)) if kept else None
+    ready = _ready.pop(key, None)  # and nobody else has it now
+    if ready is None:
+        recorder = Recorder(None)
+        if not NATIVE[op](recorder, *arguments):
+            return False
+        recording = recorder.finished()
+        programs = [part for part in recording.parts if isinstance(part, Program)]
+        ready = recording, [[program.pointers(x) for program in programs] for x in arrays]
+    else:
+        for pointers, address in zip(ready[1], addresses, strict=True):
+            for pointer in pointers:
+                pointer.move(address)
+    ready[0]()
+    if kept:
+        if len(_ready) >= KEPT:
+            _ready.pop(next(iter(_ready), None), None)
+        _ready[key] = ready
     return True
+
+
+KEPT = 32  # programs for `once`
+_ready: dict[Any, tuple["Recording", list[list[Pointers]]]] = {}
+
+
+def _form(x: Any) -> Any:
+    return (x.dtype.char, x.shape, x.strides) if isinstance(x, np.ndarray) else x
+
+
+class Room(NamedTuple):
+    """Stands for the address of memory that belongs to one thread, for the time of a call."""
+
+    part: int
 
 
 class Recorder:
@@ -49,9 +82,10 @@ class Recorder:
     def __init__(self, backend: Any, X: Any = None) -> None:
         self._backend, self._X = backend, X
         self._movable = X is not None
-        self._calls: list[tuple[Kernel, list[list[int]]]] = []
+        self._calls: list[tuple[Kernel, list[list[Any]]]] = []
         self._owners: list[Any] = []
         self._work = 0.0  # of the calls, in parts that are just worth it
+        self._rooms: list[int] = []  # bytes that a call needs, for each part; the next call has the same memory
         self._before: list[Callable[[], None]] = []
         self._parts: list[Callable[[], None]] = []
 
@@ -62,7 +96,7 @@ class Recorder:
         written = NATIVE.get(op.__name__) if op.__module__.startswith("deepxp.ops.") else None
         if written is None or not written(self, *arguments):
             self._close()
-            self._parts.append(partial(self._backend[op], *arguments))
+            self._parts.append(_quiet(self._backend, partial(self._backend[op], *arguments)))
             arrays = [x for x in arguments if isinstance(x, np.ndarray)]
             self._movable = self._movable and not any(np.may_share_memory(x, self._X) for x in arrays)
 
@@ -73,6 +107,12 @@ class Recorder:
         self._owners += arrays.values()
         self._calls.append((kernel, [[addresses.get(id(x), x) for x in words] for words in parts]))
         return True
+
+    def rooms(self, sizes: Sequence[int]) -> list[Room]:
+        """Memory of so many bytes for each part of a call."""
+        both = zip_longest(self._rooms, (-(-size // LINE) * LINE for size in sizes), fillvalue=0)
+        self._rooms = [max(pair) for pair in both]
+        return [Room(part) for part in range(len(sizes))]
 
     def pieces(self, length: int, numbers: int, least: int, unit: int = 1) -> list[tuple[int, int]]:
         """range(length) in as many pieces, up to one a thread, as `numbers` are worth at `least` a piece; pieces start
@@ -88,8 +128,13 @@ class Recorder:
 
     def _close(self) -> None:
         if self._calls:
-            self._parts.append(Program(self._calls, self._owners, self._work * UNIT))
-            self._calls, self._owners, self._work = [], [], 0.0
+            memory = np.empty(sum(self._rooms) + LINE, np.uint8)
+            first = -(-memory.ctypes.data // LINE) * LINE
+            rooms = [first + before for before in accumulate(self._rooms, initial=0)]
+            for _, parts in self._calls:
+                parts[:] = [[rooms[x.part] if isinstance(x, Room) else x for x in words] for words in parts]
+            self._parts.append(Program(self._calls, [memory, *self._owners], self._work * UNIT))
+            self._calls, self._owners, self._work, self._rooms = [], [], 0.0, []
 
     def finished(self) -> "Recording":
         """The recording, to be called."""
@@ -103,19 +148,20 @@ class Recording:
 
     def __init__(self, parts: Sequence[Callable[[], None]], X: Array, *, movable: bool) -> None:
         self.parts, self._X = parts, X
-        self._programs: list[Program] = []
+        self._pointers: list[Pointers] = []
         if movable:
             self._own = self._at = X.ctypes.data
-            self._programs = [part for part in parts if isinstance(part, Program) and part.reads(self._own, X.nbytes)]
+            found = [part.pointers(X) for part in parts if isinstance(part, Program)]
+            self._pointers = [pointers for pointers in found if pointers.places.size]
 
     def __call__(self, table: Array | None = None) -> None:
         """Run it on X, or on another table of its shape."""
-        if self._programs:
+        if self._pointers:
             at = self._own if table is None else table.ctypes.data
             if at != self._at:
                 self._at = 0  # until all are moved: an interrupt may come between two of them
-                for program in self._programs:
-                    program.move(at)
+                for pointers in self._pointers:
+                    pointers.move(at)
                 self._at = at
         elif table is not None:
             np.copyto(self._X, table)
@@ -123,31 +169,46 @@ class Recording:
             part()
 
 
+def _quiet(backend: Any, work: Callable[[], None]) -> Callable[[], None]:
+    def part() -> None:
+        with backend.active():
+            work()
+
+    return part
+
+
 def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 1.0) -> bool:
-    function = blas.product(precision(out))
-    if not function or not out.flags.c_contiguous:
+    dtype, (m, n), k = precision(out), out.shape, A.shape[1]
+    strides = [[stride // out.itemsize for stride in X.strides] for X in (A, B)]
+    if not out.flags.c_contiguous or not all(1 in pair for pair in strides):
         return False
-    form = []
-    for X in (A, B):
-        rows, columns = (stride // X.itemsize for stride in X.strides)
-        if columns != 1 and rows != 1:
-            return False
-        plain = columns == 1
-        form.append((blas.PLAIN, max(rows, X.shape[1])) if plain else (blas.TRANSPOSED, max(columns, X.shape[0])))
-    (m, n), k = out.shape, A.shape[1]
-    rows, columns = [(0, m)], [(0, n)]  # the longer side is cut: less is packed twice
+    shape = product.tile(dtype)
+    if shape is not None and n < shape.lanes:
+        shape = None
+    if shape is None and not blas.product(dtype):
+        return False
+    rows, columns = [(0, m)], [(0, n)]  # the longer side is cut: less is read twice
     if m >= n:
         rows = recorder.pieces(m, m * n * k, PRODUCTS, 8)
     else:
-        columns = recorder.pieces(n, m * n * k, PRODUCTS, 8)
-    parts = [
-        (
-            function, form[0][0], form[1][0], i1 - i0, j1 - j0, k, native.bits(alpha),
-            A[i0:i1], form[0][1], B[:, j0:j1], form[1][1], out[i0:i1, j0:j1], n,
-        )
-        for i0, i1 in rows for j0, j1 in columns
-    ]  # fmt: skip
-    return recorder.add(_gemm(precision(out)), *parts)
+        columns = recorder.pieces(n, m * n * k, PRODUCTS, shape.columns if shape else 8)
+    blocks = [(A[i0:i1], B[:, j0:j1], out[i0:i1, j0:j1]) for i0, i1 in rows for j0, j1 in columns]
+    if shape:
+        room = [product.scratch(shape, b.shape[1], k, rows=strides[1][1] == 1) * out.itemsize for _, b, _ in blocks]
+        spaces = recorder.rooms(room)
+        parts = [
+            (a, *strides[0], b, *strides[1], c, n, *c.shape, k, native.bits(alpha), space)
+            for (a, b, c), space in zip(blocks, spaces, strict=True)
+        ]
+        return recorder.add(product.product(dtype, shape), *parts)
+    forms = []
+    for X, (row, column) in zip((A, B), strides, strict=True):
+        plain = column == 1
+        forms.append((blas.PLAIN, max(row, X.shape[1])) if plain else (blas.TRANSPOSED, max(column, X.shape[0])))
+    (order_a, lda), (order_b, ldb) = forms
+    function, alpha = blas.product(dtype), native.bits(alpha)
+    parts = [(function, order_a, order_b, *c.shape, k, alpha, a, lda, b, ldb, c, n) for a, b, c in blocks]
+    return recorder.add(calls.gemm(dtype), *parts)
 
 
 def _dense_forward(recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Activation, Z: Array, A: Array) -> bool:
@@ -155,7 +216,7 @@ def _dense_forward(recorder: Recorder, W: Array, b: Array, A_prev: Array, g: Act
         return False
     n, m = Z.shape
     parts = [(Z[i:j], b[i:j], A[i:j], j - i, m) for i, j in recorder.pieces(n, n * m, NUMBERS)]
-    return recorder.add(_forward(g.forward, precision(Z), A is not Z), *parts)
+    return recorder.add(calls.forward(g.forward, precision(Z), A is not Z), *parts)
 
 
 def _activation_backward(recorder: Recorder, g: Activation, dA: Array, kept: Array, dZ: Array, db: Array) -> bool:
@@ -163,7 +224,7 @@ def _activation_backward(recorder: Recorder, g: Activation, dA: Array, kept: Arr
         return False
     n, m = dZ.shape
     parts = [(dZ[i:j], kept[i:j], db[i:j], j - i, m) for i, j in recorder.pieces(n, n * m, NUMBERS)]
-    return recorder.add(_backward(g.backward, precision(dZ)), *parts)
+    return recorder.add(calls.backward(g.backward, precision(dZ)), *parts)
 
 
 def _weight_gradient(recorder: Recorder, dZ: Array, A_prev: Array, dW: Array) -> bool:
@@ -191,17 +252,17 @@ def _softmax_into(recorder: Recorder, Z: Array, A: Array, *labelled: Array) -> b
             columns.width_of(C),
             recorder.pieces(m, 2 * C * m, NUMBERS, 16) if columns.is_wide(C, m) else [(0, m)],
         )
-        return recorder.add(_block(dtype, labels), *[(Z, A, y, losses, C, m, i, j, width) for i, j in pieces])
+        return recorder.add(calls.block(dtype, labels), *[(Z, A, y, losses, C, m, i, j, width) for i, j in pieces])
     store, parts, shape = C * m < STORED, len(pieces), (C // k, k * m)
     states = np.empty((parts, 2, k * m), Z.dtype)
-    first, second = _first_pass(dtype, store), _second_pass(dtype, store, labels)
+    first, second = calls.first_pass(dtype, store), calls.second_pass(dtype, store, labels)
     recorder.add(first, *[(Z, A, states, p, k * m, i, j) for p, (i, j) in enumerate(pieces)])
     words = [(Z, A, states, parts, p, y, losses, *shape, k, i, j) for p, (i, j) in enumerate(pieces)]
     return recorder.add(second, *words)
 
 
 def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
-    return recorder.add(_mean(precision(losses)), (losses, J, losses.size))
+    return recorder.add(calls.mean(precision(losses)), (losses, J, losses.size))
 
 
 def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]) -> bool:
@@ -212,7 +273,7 @@ def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Seque
 
     recorder.before(refresh)
     vectors = (theta, g, *(*state, theta, theta)[:2])
-    kernel = _updated(rule, len(state), len(rates), precision(theta))
+    kernel = calls.updated(rule, len(state), len(rates), precision(theta))
     pieces = recorder.pieces(theta.size, theta.size, NUMBERS, 16)
     return recorder.add(kernel, *[(*(v[i:j] for v in vectors), numbers, j - i) for i, j in pieces])
 
@@ -230,108 +291,3 @@ NATIVE: dict[str, Callable[..., bool]] = {
         _update,
     )
 }
-
-
-# The loops of `kernels.numba`, on a block of words instead of arrays
-
-
-@cache
-def _gemm(dtype: str) -> Kernel:
-    real = np.dtype(dtype).type
-
-    def product(a: Any) -> None:
-        alpha = real(native.number(a[6]))
-        native.gemm(a[0], a[1], a[2], a[3], a[4], a[5], alpha, a[7], a[8], a[9], a[10], a[11], a[12])
-
-    return native.kernel(product, dtype)
-
-
-@cache
-def _forward(g: Callable[..., Any], dtype: str, apart: bool) -> Kernel:
-    zero = np.dtype(dtype).type(0)
-    in_place, both = loops.forward_loops(g, dtype)
-
-    def rows_in_place(a: Any) -> None:
-        n, m = a[3], a[4]
-        Z, b = carray(native.as_pointer(a[0], zero), (n, m)), carray(native.as_pointer(a[1], zero), (n, 1))
-        in_place(Z, b, 0, n)
-
-    def rows_apart(a: Any) -> None:
-        n, m = a[3], a[4]
-        Z, b = carray(native.as_pointer(a[0], zero), (n, m)), carray(native.as_pointer(a[1], zero), (n, 1))
-        both(Z, b, carray(native.as_pointer(a[2], zero), (n, m)), 0, n)
-
-    return native.kernel(rows_apart if apart else rows_in_place, g, dtype)
-
-
-@cache
-def _backward(g_backward: Callable[..., Any], dtype: str) -> Kernel:
-    zero, loop = np.dtype(dtype).type(0), loops.backward_loop(g_backward, dtype)
-
-    def rows(a: Any) -> None:
-        n, m = a[3], a[4]
-        dZ, saved = carray(native.as_pointer(a[0], zero), (n, m)), carray(native.as_pointer(a[1], zero), (n, m))
-        loop(dZ, saved, carray(native.as_pointer(a[2], zero), (n, 1)), 0, n)
-
-    return native.kernel(rows, g_backward, dtype)
-
-
-@cache
-def _block(dtype: str, labels: bool) -> Kernel:
-    loop = columns.block(dtype, labels=labels)
-
-    def some_columns(a: Any) -> None:
-        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
-
-    return native.kernel(some_columns, dtype, labels)
-
-
-@cache
-def _first_pass(dtype: str, store: bool) -> Kernel:
-    loop = columns.first_pass(dtype, store=store)
-
-    def some_rows(a: Any) -> None:
-        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6])
-
-    return native.kernel(some_rows, dtype, store)
-
-
-@cache
-def _second_pass(dtype: str, store: bool, labels: bool) -> Kernel:
-    loop = columns.second_pass(dtype, store=store, labels=labels)
-
-    def some_rows(a: Any) -> None:
-        loop(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11])
-
-    return native.kernel(some_rows, dtype, store, labels)
-
-
-@cache
-def _mean(dtype: str) -> Kernel:
-    zero, loop = np.dtype(dtype).type(0), loops.mean_loop(dtype)
-
-    def mean(a: Any) -> None:
-        carray(native.as_pointer(a[1], zero), 1)[0] = loop(carray(native.as_pointer(a[0], zero), a[2]))
-
-    return native.kernel(mean, dtype)
-
-
-@cache
-def _updated(rule: Rule, states: int, rates: int, dtype: str) -> Kernel:
-    zero, loop = np.dtype(dtype).type(0), loops.update_loop(rule, states, dtype)
-
-    def no_state(a: Any) -> None:
-        theta, g = carray(native.as_pointer(a[0], zero), a[5]), carray(native.as_pointer(a[1], zero), a[5])
-        loop(theta, g, to_fixed_tuple(carray(native.as_pointer(a[4], zero), rates), rates))
-
-    def one_state(a: Any) -> None:
-        theta, g = carray(native.as_pointer(a[0], zero), a[5]), carray(native.as_pointer(a[1], zero), a[5])
-        v = carray(native.as_pointer(a[2], zero), a[5])
-        loop(theta, g, v, to_fixed_tuple(carray(native.as_pointer(a[4], zero), rates), rates))
-
-    def two_states(a: Any) -> None:
-        theta, g = carray(native.as_pointer(a[0], zero), a[5]), carray(native.as_pointer(a[1], zero), a[5])
-        m, v = carray(native.as_pointer(a[2], zero), a[5]), carray(native.as_pointer(a[3], zero), a[5])
-        loop(theta, g, m, v, to_fixed_tuple(carray(native.as_pointer(a[4], zero), rates), rates))
-
-    return native.kernel((no_state, one_state, two_states)[states], rule, rates, dtype)

@@ -12,15 +12,15 @@ parts, one after the other, to the same bits.
 """
 
 import ctypes
+import math
 import os
-import sys
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,8 @@ from deepxp.kernels.threads import ASLEEP, CALLED, HEAD, HELD, LINE, PATIENCE, S
 
 MOST = 16  # threads of a team; more were never tried
 LOOK = 0.025  # us
-WORTH = 80.0  # us of work from which on a program is worth the team: on a busy machine it is a risk
-BREAK = 16  # programs that one thread does after the others came too late; twice as many after the next time
+WORTH = 50.0  # us of work from which on a program is worth the team: on a busy machine it is a risk
+BREAK = 2_000.0  # us of work that one thread does alone after the others came too late; twice that after the next time
 
 
 class Team:
@@ -47,12 +47,12 @@ class Team:
         self._get, self._put = (blas.address(f"openblas_{verb}_num_threads") for verb in ("get", "set"))
         self._bell: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(size)]
         self._busy = threading.Lock()
-        self._rest, self._break = 0, BREAK  # programs to do alone; and how many after the next delay
+        self._rest, self._break = 0.0, BREAK  # us of work to do alone; and how much after the next delay
         try:
             for me in range(1, size):
                 threading.Thread(target=self._serve, args=(me,), name=f"deepxp-{me}", daemon=True).start()
         except RuntimeError:  # the system has no more threads, or Python is about to end
-            self._rest = sys.maxsize
+            self._rest = math.inf
 
     def _serve(self, me: int) -> None:
         seen = 0
@@ -66,10 +66,10 @@ class Team:
         """On how many threads the BLAS was before programs that have not ended; 0 where there are none."""
         return int(self._words[HELD + 2]) if self._words[HELD + 1] else 0
 
-    def run(self, program: int) -> None:
-        """Run the program at an address, and return when it is done."""
-        if self._rest:
-            self._rest -= 1
+    def run(self, program: int, work: float) -> None:
+        """Run the program at an address, some us of work, and return when it is done."""
+        if self._rest > 0:
+            self._rest -= work
         else:
             mine = False
             try:
@@ -190,29 +190,41 @@ class Program:
             words += [0] * (WORDS * (most - len(blocks)))
         self._words = np.array(words, np.int64)
         at = self._words.ctypes.data
-        late = int((work / 2 + 200) / LOOK)  # looks
+        late = int(
+            (2 * work + 200) / LOOK
+        )  # looks: many, for memory may take longer than the work that is counted here
         self._words[:HEAD] = (*(at + 8 * (HEAD + i * count) for i in range(4)), count, most, late)
-        self._owners = [kernel for kernel, _ in calls], owners
-        self._run, self._address = (threads.play if most == 1 else _together if work > WORTH else _apart), at
+        self.work = work  # us
+        self._owners = [kernel for kernel, _ in calls], list(owners)
+        together = partial(_together, work=work)
+        self._run, self._address = (threads.play if most == 1 else together if work > WORTH else _apart), at
 
     def __call__(self) -> None:
         self._run(self._address)
 
-    def reads(self, address: int, size: int) -> bool:
-        """Does any word point into that memory? It is what `move` moves."""
-        words = self._words[HEAD + 3 * self._count :]
-        self._moving = np.flatnonzero((words >= address) & (words < address + size)) + HEAD + 3 * self._count
-        self._offsets = self._words[self._moving] - address
-        return bool(self._moving.size)
+    def pointers(self, X: np.ndarray) -> "Pointers":
+        """The words that point into the memory of an array, and no longer keep it alive."""
+        start, first = X.ctypes.data, HEAD + 3 * self._count
+        inside = np.flatnonzero((self._words[first:] >= start) & (self._words[first:] < start + X.nbytes)) + first
+        self._owners[1][:] = [owner for owner in self._owners[1] if not np.may_share_memory(owner, X)]
+        return Pointers(self._words, inside, self._words[inside] - start)
+
+
+class Pointers(NamedTuple):
+    """The words of a program that point into one array."""
+
+    words: np.ndarray
+    places: np.ndarray
+    offsets: np.ndarray
 
     def move(self, address: int) -> None:
-        """Those words point there now."""
-        self._words[self._moving] = self._offsets + address
+        """They point into an array there now."""
+        self.words[self.places] = self.offsets + address
 
 
 def _apart(program: int) -> None:
     team().run_alone(program)
 
 
-def _together(program: int) -> None:
-    team().run(program)  # looked up every time: the child of a fork has one of its own
+def _together(program: int, work: float) -> None:
+    team().run(program, work)  # looked up every time: the child of a fork has one of its own

@@ -21,7 +21,7 @@ BLAS = machine.blas()
 
 def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="a small grid and short measurements")
-    parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="the engines of this device only")
+    parser.addoption("--engine", default="", help="only this, such as 'cpu, Numba'; 'others' is what has none")
     parser.addoption("--mnist", metavar="FILE.npz", help="x_train and y_train, for the epoch of MNIST")
 
 
@@ -32,8 +32,8 @@ def pytest_generate_tests(metafunc):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, values[quick], ids=lambda value, name=name: f"{name}={value}")
     if "engine_name" in metafunc.fixturenames:
-        device = metafunc.config.getoption("device")
-        chosen = {name: engine for name, engine in ENGINES.items() if name.startswith(device)}
+        only = metafunc.config.getoption("engine")
+        chosen = {name: engine for name, engine in ENGINES.items() if only in ("", name)}
         marks = {name: pytest.mark.benchmark(timer=engine.timer, **LONG[quick]) for name, engine in chosen.items()}
         metafunc.parametrize("engine_name", [pytest.param(name, marks=mark) for name, mark in marks.items()])
     elif "benchmark" in metafunc.fixturenames:
@@ -41,11 +41,12 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    """What runs on no engine, such as PyTorch's step, is the CPU's: on a GPU it would only take time."""
-    if config.getoption("device") == "gpu":
-        without = [item for item in items if "engine_name" not in item.fixturenames]
-        config.hook.pytest_deselected(items=without)
-        items[:] = [item for item in items if item not in without]
+    """What runs on an engine, or what runs on none."""
+    only = config.getoption("engine")
+    if only:
+        out = [item for item in items if ("engine_name" in item.fixturenames) == (only == "others")]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 ENGINES = engines()

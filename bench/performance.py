@@ -90,23 +90,26 @@ def cpu_summary(peers: dict | None, suite: dict | None) -> str:
 
 
 def products(peers: dict | None, suite: dict | None) -> str:
-    """The products of a step alone: is the BLAS the limit?"""
+    """The products of a step alone: deepxp's, through NumPy, and PyTorch's."""
     if not peers or "steps" not in peers:
         return MISSING
     rows = []
     for result in peers["steps"]:
         ms = {name: median(times) for name, times in result["ms"].items()}
-        ours, theirs = ms.get("deepxp, products alone"), ms.get("PyTorch eager, products alone")
+        names = ("deepxp", "deepxp (NumPy alone)", "PyTorch eager")
+        ours, *others = (ms.get(f"{name}, products alone") for name in names)
         if ours is not None:
-            share = ms["deepxp"] / ours if "deepxp" in ms else None
-            rows.append([result["net"], ours, theirs, result["flops"] / ours / 1e6, theirs and theirs / ours, share])
+            rate, share = result["flops"] / ours / 1e6, ms["deepxp"] / ours if "deepxp" in ms else None
+            rows.append([result["net"], ours, *others, rate, *(other and ours / other for other in others), share])
     head = [
         "net",
-        "NumPy's BLAS, ms",
+        "deepxp's, ms",
+        "NumPy's, ms",
         "PyTorch's, ms",
-        "GFLOP/s",
-        "PyTorch's over NumPy's",
-        "deepxp's step over its own",
+        "deepxp's GFLOP/s",
+        "deepxp's over NumPy's",
+        "over PyTorch's",
+        "deepxp's step over its products",
     ]
     return table(head, rows)
 

@@ -78,7 +78,7 @@ AROUND = {
 }
 MOST_CODE_LINES = 2560  # of which 30 are for targets in their own unit
 MOST_CODE_LINES_OF_KERNELS = (
-    2400  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
+    2450  # of which 130 multiply on a CPU, and 690 write, launch, multiply, record and send for a GPU, in any thread
 )
 # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950
 MOST_CODE_LINES_AROUND = 7200  # columns of words, tables described, what a run was trained on

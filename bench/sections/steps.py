@@ -28,6 +28,9 @@ def run(setting: Setting) -> tuple[list[dict], list[dict]]:
     return results, rows
 
 
+WITH_PRODUCTS = ("deepxp", "deepxp (NumPy alone)", "deepxp (GPU)", "PyTorch eager")
+
+
 def of_net(setting: Setting, net: Net) -> dict:
     """Losses first, then times."""
     names = ON_GPU if setting.device == "gpu" else CPU
@@ -36,7 +39,7 @@ def of_net(setting: Setting, net: Net) -> dict:
     with setting.ready(net.name, names, "step", data=str(path)) as built:
         losses = checked(setting, net.name, built)
         entries = [Entry(name, contender) for name, contender in built.items()]
-        with_products = [name for name in ("deepxp", "deepxp (GPU)", "PyTorch eager") if name in built]
+        with_products = [name for name in WITH_PRODUCTS if name in built]
         entries += [Entry(f"{name}, products alone", built[name], "products") for name in with_products]
         entries += [Entry(f"{name}, {FROM_NUMPY}", built[name], "read") for name in READING if name in built]
         times = setting.turns(net.name, entries)

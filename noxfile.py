@@ -9,12 +9,14 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "types", "tests"]
 
 TORCH = "torch==2.13.0"
-DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)  # the versions that the classifiers promise
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
 
 def pinned(tool):
     """The requirement on `tool` as the dev extra states it, so that its bounds stand in one place."""
-    return next(requirement for requirement in DEV if requirement.startswith(tool))
+    return next(requirement for requirement in EXTRAS["dev"] if requirement.startswith(tool))
 
 
 def run_pytest_on_wheel(session, *args):
@@ -22,7 +24,7 @@ def run_pytest_on_wheel(session, *args):
     session.run("python", "-m", "pytest", *args, *session.posargs, env={"PYTHONSAFEPATH": "1"})
 
 
-@nox.session(python=["3.11", "3.12", "3.13"])
+@nox.session(python=PYTHONS)
 def tests(session):
     """The tests, on the installed wheel: data that was left out of it shows here."""
     session.install(".[test]")
@@ -74,6 +76,13 @@ def fuzz(session):
     """
     session.install(".", "atheris>=3", "numpy")
     session.run("python", "scripts/fuzz.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def release(session):
+    """From the checkout to files in dist/ that may be uploaded: `nox -s release [-- --rehearsal]`."""
+    session.install(*EXTRAS["release"])
+    session.run("python", "scripts/release.py", *session.posargs)
 
 
 @nox.session

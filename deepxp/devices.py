@@ -333,10 +333,10 @@ def _install(driver: int | None) -> str:
     """The line that installs CuPy for this driver."""
     if driver is None:
         where = "where there is an NVIDIA GPU install its driver, none was found; then "
-        return where + 'python -m pip install "deepxp[cuda13]"  (cuda12 where `nvidia-smi` shows CUDA Version 12.x)'
+        return where + 'python -m pip install "cupy-cuda13x[ctk]"  (12x where `nvidia-smi` shows CUDA Version 12.x)'
     if driver < 12000:
         return f"update the NVIDIA driver, which supports CUDA {_dotted(driver)}: CuPy needs 12.0 or newer"
-    return f'python -m pip install "deepxp[cuda{min(driver // 1000, 13)}]"'
+    return f'python -m pip install "cupy-cuda{min(driver // 1000, 13)}x[ctk]"'
 
 
 def _reinstall(wheels: tuple[str, ...], driver: int | None) -> str:

@@ -31,7 +31,7 @@ class Evaluation:
         losses, predictions = self._outputs(net)
         result = {"loss": float(losses.mean(dtype=np.float64))}
         y = self.Y if is_labels(net.loss, self.Y) else self.Y.T
-        if net.loss.numbers:
+        if net.loss.of_numbers:
             return result | metrics.regression(y, predictions.reshape(y.shape))
         if net.loss.evaluate_labels and y.ndim == 2:
             y = y.argmax(axis=0)

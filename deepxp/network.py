@@ -74,7 +74,7 @@ class Network:
         ):
             raise ConfigError(f"target_scaler is for the {self.sizes[-1]} targets of loss='squared-error'")
         named = max(2, self.sizes[-1])
-        if self.classes is not None and not self.loss.numbers and len(self.classes) != named:
+        if self.classes is not None and not self.loss.of_numbers and len(self.classes) != named:
             raise ConfigError(
                 f"expected the names of {named} classes for n[L] = {self.sizes[-1]}, got {len(self.classes)}"
             )
@@ -197,7 +197,7 @@ class Network:
     def check_decidable(self, A: Array) -> None:
         """Raises DataError for outputs A[L] (n[L], m) of classes of which one is NaN; numbers may be."""
         xp = self.backend.xp if self.backend.owns(A) else np
-        if self.loss.numbers or not bool(xp.any(bad := xp.isnan(A))):
+        if self.loss.of_numbers or not bool(xp.any(bad := xp.isnan(A))):
             return
         sample = int(np.argmax(asnumpy(bad).any(axis=0))) + 1
         raise DataError(f"A[L] is NaN for sample {sample}, so that it has no label; look for NaN or infinity in X")

@@ -5,7 +5,7 @@ from cupy_double import install, uninstall
 
 import deepxp as dx
 from deepxp.benchmark.contenders import contenders, find
-from deepxp.benchmark.machine import describe
+from deepxp.machine import describe
 
 
 class Ticking:

@@ -24,9 +24,20 @@ def test_info(capsys):
     assert main(["info"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    for line in (f"deepxp      {deepxp.__version__}\n", f"numpy       {np.__version__}\n", "cpu         usable: "):
+    for line in (f"deepxp      {deepxp.__version__}, of ", f"numpy       {np.__version__}\n", "cpu         usable: "):
         assert line in out
-    assert "blas " in out and "optional " in out
+    for name in ("python", "system", "memory", "blas", "kernels", "optional", "environment"):
+        assert f"\n{name:<12}" in out
+
+
+def test_info_is_all_that_a_bug_report_asks_for(capsys):
+    assert main(["info", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() >= {
+        *("deepxp", "commit", "place", "python", "implementation", "system", "cpu", "cores", "free_memory"),
+        *("numpy", "blas", "blas_threads", "kernels", "kernel_threads", "numba", "numba_problem", "numba_cache"),
+        *("cupy", "environment", "optional", "devices"),
+    }
 
 
 def test_info_names_reason_and_fix_of_a_device(capsys, monkeypatch):
@@ -39,11 +50,24 @@ def test_info_names_reason_and_fix_of_a_device(capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["devices"][1]["reason"] == "It is out."
 
 
-def test_info_without_threadpoolctl(capsys, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "threadpoolctl", None)
+def test_info_says_what_the_environment_sets(capsys, monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "there")
+    monkeypatch.setenv("SECRET", "whisper")
     assert main(["info"]) == 0
-    assert "OPENBLAS_NUM_THREADS=3" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "OPENBLAS_NUM_THREADS=3" in out and "NUMBA_CACHE_DIR=there" in out and "whisper" not in out
+
+
+def test_info_says_that_numba_is_there_and_not_used(capsys, monkeypatch):
+    monkeypatch.setattr("deepxp.machine.numba_problem", lambda: "it is for another NumPy")
+    monkeypatch.setattr("deepxp.machine.engine", lambda: ("numpy", 1))
+    monkeypatch.setattr("deepxp.machine.commit", lambda: "0123456789ab+")
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "            Numba is installed but not used: it is for another NumPy\n" in out
+    assert "numba cache" not in out
+    assert ", of commit 0123456789ab and changes, in " in out
 
 
 def test_info_of_a_model(capsys, model):

@@ -85,7 +85,7 @@ MACHINES = {
     "old driver": (
         {"driver": 12040},
         r"driver is too old: it supports CUDA 12\.4 and this CuPy is for CUDA 13\.2",
-        r"pip uninstall --yes cupy-cuda13x && python -m pip install \"deepxp\[cuda12\]\"",
+        r"pip uninstall --yes cupy-cuda13x && python -m pip install \"cupy-cuda12x\[ctk\]\"",
     ),
     "very old driver": (
         {"driver": 11080, "runtime": 12090},
@@ -96,7 +96,7 @@ MACHINES = {
     "old device": (
         {"capability": "61"},
         r"gpu:0 has compute capability 6\.1, and CUDA 13 needs 7\.5",
-        r"install \"deepxp\[cuda12\]\"",
+        r"install \"cupy-cuda12x\[ctk\]\"",
     ),
     "very old device": (
         {"capability": "35", "driver": 12020, "runtime": 12020},
@@ -171,11 +171,11 @@ def test_hidden_devices(monkeypatch, value):
 @pytest.mark.parametrize(
     ("driver", "fix"),
     [
-        (13000, r'pip install "deepxp\[cuda13\]"$'),
-        (14010, r'pip install "deepxp\[cuda13\]"$'),
-        (12080, r'pip install "deepxp\[cuda12\]"$'),
+        (13000, r'pip install "cupy-cuda13x\[ctk\]"$'),
+        (14010, r'pip install "cupy-cuda13x\[ctk\]"$'),
+        (12080, r'pip install "cupy-cuda12x\[ctk\]"$'),
         (11040, r"update the NVIDIA driver, which supports CUDA 11\.4"),
-        (None, r'"deepxp\[cuda13\]"  \(cuda12 where `nvidia-smi` shows'),
+        (None, r'"cupy-cuda13x\[ctk\]"  \(12x where `nvidia-smi` shows'),
     ],
 )
 def test_not_installed(monkeypatch, driver, fix):
@@ -199,7 +199,7 @@ def test_two_wheels(monkeypatch):
     with pytest.raises(
         DeviceError,
         match=r"2 CuPy packages .*: cupy-cuda12x, cupy-cuda13x\..*"
-        r"pip uninstall --yes cupy-cuda12x cupy-cuda13x && python -m pip install \"deepxp\[cuda13\]\"",
+        r"pip uninstall --yes cupy-cuda12x cupy-cuda13x && python -m pip install \"cupy-cuda13x\[ctk\]\"",
     ):
         devices.cupy_for(0)
 

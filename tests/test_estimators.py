@@ -559,5 +559,5 @@ def test_without_scikit_learn_the_way_to_get_it_is_said(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn" or "deepxp.estimators" in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"pip install 'deepxp\[sklearn\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'scikit-learn>=1\.9'"):
         import_module("deepxp.estimators")

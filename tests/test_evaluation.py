@@ -9,7 +9,7 @@ import deepxp as dx
 from deepxp.data import Scaler
 from deepxp.evaluation import Evaluation
 from deepxp.inputs import check_finite
-from deepxp.ops.losses import POISSON
+from deepxp.ops.losses import LOSSES, POISSON
 
 
 def network(sizes, loss, **options):
@@ -80,6 +80,20 @@ def test_numbers(outputs):
     assert_allclose(found["r2"], (1 - residual / total).mean(), rtol=1e-10)
     if outputs == 1:
         assert dx.evaluate(net, X, Y[0]) == found
+
+
+def test_counts_are_numbers_and_may_be_large():
+    """A loss of one's own, or the Poisson deviance, is of numbers unless its link gives probabilities."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3, 200))
+    y = rng.poisson(np.exp(1.0 + X[0]))
+    assert y.max() > 9
+    net = dx.Network((3, 8, 1), "tanh", POISSON, backend="cpu", seed=0)
+    history = dx.train(net, X, y, epochs=5, optimizer=dx.Adam(lr=0.02))
+    found = dx.evaluate(net, X, y)
+    assert history["loss"][-1] < history["loss"][0]
+    assert found.keys() == {"loss", "r2", "mae", "rmse"} and 0.3 < found["r2"] < 1.0
+    assert POISSON.of_numbers and [name for name, loss in LOSSES.items() if loss.of_numbers] == ["squared-error"]
 
 
 def test_a_perfect_network():

@@ -2,7 +2,8 @@
 
     format              "deepxp-benchmark-1"
     deepxp, when        version; ISO 8601 with the offset from UTC
-    machine             cpu, cores, system, python, numpy, blas, blas_threads, kernel_threads, numba, cupy
+    machine             cpu, cores, system, python, numpy, blas, blas_threads, kernels, kernel_threads,
+                        numba, cupy
     settings            m, n, dtype, rounds, least_seconds (of a round), limit_seconds (of one m and n),
                         peak_seconds; asked: the devices that were asked for, null for all that are usable
     devices             of every device: name, usable, description, reason, fix

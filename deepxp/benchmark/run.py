@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from deepxp.benchmark.contenders import Contender
 from deepxp.benchmark.crossover import conclusions, crossovers
-from deepxp.benchmark.machine import describe
 from deepxp.benchmark.measure import (
     ITEMS,
     OUTPUTS,
@@ -22,6 +21,7 @@ from deepxp.benchmark.measure import (
 from deepxp.benchmark.results import Cell, Measured, Peak, Results, Row, Settings
 from deepxp.benchmark.tables import duration
 from deepxp.devices import Device
+from deepxp.machine import describe
 from deepxp.network import Network
 from deepxp.optimizers import Adam
 from deepxp.step import TrainingStep

@@ -69,7 +69,7 @@ def facts(results: Results) -> dict[str, str]:
 def missing_engine(results: Results) -> str | None:
     """What could be compared as well, if it were installed."""
     if any(row.device == "cpu" for row in results.contenders) and results.machine["numba"] is None:
-        return 'Numba is not installed, so its kernels are not compared: python -m pip install "deepxp[fast]"'
+        return "Numba is not installed, so its kernels are not compared: python -m pip install numba"
     return None
 
 

@@ -1,27 +1,23 @@
-"""`deepxp info`: what a bug report should say."""
+"""`deepxp info`: what a bug report asks for."""
 
 import hashlib
-import os
 import platform
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from deepxp import modelfile
+from deepxp import machine, modelfile
 from deepxp.cli import config, describe
 from deepxp.cli.folder import model_in
 from deepxp.cli.options import Settings
-from deepxp.cli.report import Report
+from deepxp.cli.report import Report, size
 from deepxp.devices import cupy_wheels, devices
+from deepxp.memory import available
 from deepxp.version import __version__
 
-OPTIONAL = ("numba", "matplotlib", "scikit-learn", "threadpoolctl")
-THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+OPTIONAL = ("numba", "llvmlite", "scipy", "matplotlib", "scikit-learn")
 
 
 def run(arguments: Namespace) -> int:
@@ -37,14 +33,8 @@ def run(arguments: Namespace) -> int:
     report.result(found | ({"model": model} if model else {}))
     if arguments.json:
         return 0
-    for name, value in found.items():
-        if name != "devices":
-            report.line(name, _text(value))
-    for device in found["devices"]:
-        report.line(device["name"], f"{'usable' if device['usable'] else 'not usable'}: {device['description']}")
-        if not device["usable"]:
-            report.line("", device["reason"])
-            report.line("", f"to fix it: {device['fix']}")
+    for name, text in _lines(found):
+        report.line(name, text)
     if model:
         report.line("")
         for name, value in model.items():
@@ -63,16 +53,49 @@ def _data(report: Report, settings: Settings) -> int:
 
 
 def of_machine() -> dict[str, Any]:
-    """Versions and devices."""
+    """deepxp and where it is from, the machine, versions and devices."""
+    found = devices()
     return {
         "deepxp": __version__,
-        "python": f"{platform.python_version()} ({platform.python_implementation()})",
-        "system": platform.platform(),
-        "numpy": np.__version__,
-        "blas": _blas(),
-        "optional": {name: _version(name) for name in (*(cupy_wheels() or ("cupy",)), *OPTIONAL)},
-        "devices": [vars(device) for device in devices()],
+        "commit": machine.commit(),
+        "place": machine.place(),
+        "implementation": platform.python_implementation(),
+        **machine.describe(found),
+        "free_memory": available(),
+        "numba_problem": machine.numba_problem(),
+        "numba_cache": machine.numba_cache(),
+        "environment": machine.environment(),
+        "optional": {name: machine.version(name) for name in (*(cupy_wheels() or ("cupy",)), *OPTIONAL)},
+        "devices": [vars(device) for device in found],
     }
+
+
+def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "deepxp", f"{found['deepxp']}, {_commit(found['commit'])}, in {found['place']}"
+    yield "python", f"{found['python']} ({found['implementation']})"
+    yield "system", found["system"]
+    free = found["free_memory"]
+    yield "memory", "unknown" if free is None else f"{size(free)} can be allocated"
+    yield "numpy", found["numpy"]
+    yield "blas", f"{found['blas']}, threads: {found['blas_threads']}"
+    yield "kernels", f"{found['kernels']}, on up to {found['kernel_threads']} of {found['cores']} cores"
+    if found["numba_problem"]:
+        yield "", f"Numba is installed but not used: {found['numba_problem']}"
+    if found["kernels"] == "numba":
+        yield "numba cache", found["numba_cache"] or "no folder can be written to: every process compiles anew"
+    yield "optional", _text(found["optional"])
+    yield "environment", " ".join(f"{name}={value}" for name, value in found["environment"].items()) or "nothing set"
+    for device in found["devices"]:
+        yield device["name"], f"{'usable' if device['usable'] else 'not usable'}: {device['description']}"
+        if not device["usable"]:
+            yield "", device["reason"]
+            yield "", f"to fix it: {device['fix']}"
+
+
+def _commit(commit: str | None) -> str:
+    if commit is None:
+        return "of no commit that is known"
+    return f"of commit {commit.rstrip('+')}{' and changes' if commit.endswith('+') else ''}"
 
 
 def of_model(path: Path, limit_bytes: int | None = None) -> dict[str, Any]:
@@ -96,34 +119,6 @@ def of_model(path: Path, limit_bytes: int | None = None) -> dict[str, Any]:
         "epochs": model.epochs,
         "seed": model.seed,
     }
-
-
-def _blas() -> str:
-    """The BLAS that NumPy was built with, and its threads."""
-    try:
-        built: Any = np.show_config(mode="dicts")
-        blas = built["Build Dependencies"]["blas"]
-        found = f"{blas['name']} {blas.get('version', '')}".strip()
-    except (KeyError, TypeError):
-        found = "unknown"
-    return f"{found}, {_threads()}"
-
-
-def _threads() -> str:
-    try:
-        pools = import_module("threadpoolctl").threadpool_info()
-    except ImportError:
-        said = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
-        return ", ".join(said) or "as many threads as it finds cores"
-    used = {info["num_threads"] for info in pools if info["user_api"] == "blas"}
-    return f"threads: {', '.join(map(str, sorted(used))) or 'unknown'}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _text(value: Any) -> str:

@@ -277,7 +277,7 @@ def _curves(report: Report, history: History, path: Path) -> None:
 
         curves.draw(list(history), path)
     except ImportError:
-        report.line("curves", 'none without Matplotlib: python -m pip install "deepxp[plot]"')
+        report.line("curves", "none without Matplotlib: python -m pip install matplotlib")
     except Exception as error:
         report.line("curves", f"none: {error}")
     else:

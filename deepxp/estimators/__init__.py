@@ -15,7 +15,7 @@ try:
     import sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "deepxp.estimators needs scikit-learn; install it: python -m pip install 'deepxp[sklearn]'"
+        "deepxp.estimators needs scikit-learn; install it: python -m pip install 'scikit-learn>=1.9'"
     ) from error
 
 from deepxp.estimators.classifier import DeepClassifier

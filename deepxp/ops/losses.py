@@ -26,16 +26,20 @@ class Loss:
     """The output layer in one object: the link g[L], and the cost whose derivative through that link is dZ[L].
 
     `evaluate(xp, Z, Y, losses, dZ)` takes targets as columns; `evaluate_labels(xp, Z, y, classes, losses, dZ)`, where
-    there is one, takes labels (m,) and the column of the class numbers 0 .. C-1. `targets` are the least and the
-    greatest that a target may be; `numbers` says that A[L] is what is predicted, and no probability.
+    there is one, takes labels (m,) and the column of the class numbers 0 .. C-1. `least` is the least
+    number that a target may be, where they are numbers.
     """
 
     name: str
     link: Activation
     evaluate: Callable[[Namespace, Array, Array, Array, Array], None]
     evaluate_labels: Callable[[Namespace, Array, Array, Array, Array, Array], None] | None = None
-    targets: tuple[float, float] = (0.0, 1.0)
-    numbers: bool = False
+    least: float = -INFINITY
+
+    @property
+    def of_numbers(self) -> bool:
+        """Are A[L] and the targets any numbers? With the links softmax and sigmoid they are probabilities."""
+        return self.link.name not in ("softmax", "sigmoid")
 
 
 def log_softmax(xp: Namespace, Z: Array) -> Array:
@@ -121,7 +125,7 @@ LOSSES: dict[str, Loss] = {
             evaluate_labels=softmax_cross_entropy_labels,
         ),
         Loss("sigmoid-cross-entropy", ACTIVATIONS["sigmoid"], sigmoid_cross_entropy),
-        Loss("squared-error", ACTIVATIONS["identity"], squared_error, targets=(-INFINITY, INFINITY), numbers=True),
+        Loss("squared-error", ACTIVATIONS["identity"], squared_error),
     )
 }
 
@@ -131,6 +135,5 @@ POISSON = Loss(
     "poisson-deviance",
     Activation("exp", exponential, exponential_backward),
     poisson_deviance,
-    targets=(0.0, INFINITY),
-    numbers=True,
+    least=0.0,
 )

@@ -19,6 +19,7 @@ The map, from the mathematics up; imports only go down:
     checkpoints             a run saved between two steps, to go on from there
     training, functions     the step and the loop; every op with xp inferred
     explain                 a step as formulas, written by the definitions, with values and differences
+    exchange                to ONNX; weights to PyTorch and Keras, and from them; imported by name
     cli                     the command line
     estimators              DeepClassifier and DeepRegressor; needs scikit-learn, and is imported by name
 """

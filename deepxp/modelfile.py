@@ -81,7 +81,10 @@ def _read(path: str | os.PathLike[str], limit_bytes: int | None) -> tuple[Model,
     if "deepxp.checkpoint" in metadata:
         raise ModelFileError(f"{path}: a checkpoint, not a model; `deepxp train --resume` makes a model of its run")
     if "deepxp" not in metadata:
-        raise ModelFileError(f"{path}: not a deepxp model: a safetensors file of another program")
+        raise ModelFileError(
+            f"{path}: not a deepxp model: a safetensors file of another program; "
+            "deepxp.exchange.from_state_dict makes a network of dense layers in it"
+        )
     model = _model(path, metadata["deepxp"])
     needed = 2 * (len(model.sizes) - 1) + len(model.scalers)
     if len(tensors) != needed:

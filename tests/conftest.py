@@ -1,6 +1,9 @@
-"""The backends on which the tests of the mathematics run."""
+"""The backends on which the tests of the mathematics run, and what holds for a whole run of the tests."""
 
+import gc
 import importlib
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,3 +49,34 @@ def gpu(request, monkeypatch):
     """A GPU, pretended and real: what only a GPU can prove is run on the double, too, so that no test runs for the
     first time where one is at hand."""
     return make_backend(request.param, monkeypatch)
+
+
+def pytest_collection_finish():
+    """What was imported to collect the tests stays to the end: no garbage collection needs to look at it again. With a
+    recorded step comes one, and the hundred thousands of objects of SymPy, Numba and others took it 0.1 s."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _an_interrupt_is_heard():
+    """A shell starts what it runs in the background deaf to Ctrl-C, which children of a process inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _undrawn():
+    """curves.png takes longer to draw than the trainings of the tests: it is empty, but for a test that asks for
+    `drawn`."""
+    with pytest.MonkeyPatch.context() as patch:
+        empty = SimpleNamespace(draw=lambda records, path: path.write_bytes(b""))
+        patch.setattr("deepxp.cli.curves", empty, raising=False)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """curves.png is drawn."""
+    monkeypatch.delattr("deepxp.cli.curves")
+    monkeypatch.setattr("deepxp.cli.curves", importlib.import_module("deepxp.cli.curves"))

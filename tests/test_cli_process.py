@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 import deepxp
-from deepxp.cli import main
+from deepxp.cli import main, progress
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(deepxp.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
 COMMAND = [sys.executable, "-m", "deepxp"]
@@ -169,22 +170,25 @@ def test_a_narrow_terminal(tmp_path):
     assert max(map(len, live.split("\r"))) < 40
 
 
-def test_the_live_line_is_redrawn_at_most_ten_times_a_second(monkeypatch):
-    from io import StringIO
+class Terminal(StringIO):
+    def isatty(self):
+        return True
 
-    from deepxp.cli import progress
 
-    class Terminal(StringIO):
-        def isatty(self):
-            return True
-
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that the live line is told: `clock[0]`."""
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_live_line_is_redrawn_at_most_ten_times_a_second(clock):
     stream = Terminal()
     with progress.Progress(stream, 10) as shown:
         for epoch in range(10):
             for step in range(100):
-                now[0] += 0.003
+                clock[0] += 0.003
                 shown.on_step(step + 1, 100, 0.5)
             shown.on_epoch({"epoch": epoch + 1, "loss": 0.5, "seconds": 0.3})
     drawings = stream.getvalue().split("\r")[1:]
@@ -193,24 +197,14 @@ def test_the_live_line_is_redrawn_at_most_ten_times_a_second(monkeypatch):
     assert stream.getvalue().endswith("\n")
 
 
-def test_the_first_step_is_not_in_the_time_that_is_left(monkeypatch):
-    from io import StringIO
-
-    from deepxp.cli import progress
-
-    class Terminal(StringIO):
-        def isatty(self):
-            return True
-
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+def test_the_first_step_is_not_in_the_time_that_is_left(clock):
     stream = Terminal()
     with progress.Progress(stream, 1, compiles=True) as shown:
         assert stream.getvalue() == "\rpreparing (the first run on a machine compiles its kernels)"
-        now[0] += 10
+        clock[0] += 10
         for step in range(3):
             shown.on_step(step + 1, 11, 0.5)
-            now[0] += 1
+            clock[0] += 1
     drawings = [drawing.rstrip() for drawing in stream.getvalue().split("\r")[2:]]
     assert drawings[0].endswith("loss 0.5")
     assert drawings[1].endswith("9.0 s left")

@@ -17,12 +17,17 @@ SHAPES = [
 RTOL = {"float32": 1e-5, "float64": 1e-12}
 
 
+def on(threads, monkeypatch):
+    """What is done from now on is done by so many threads."""
+    if threads > 1:
+        made = team.Team(threads)
+        monkeypatch.setattr(team, "team", lambda: made)
+    monkeypatch.setattr(record, "size", lambda: threads)
+
+
 @pytest.fixture(params=[1, 3])
 def threads(request, monkeypatch):
-    if request.param > 1:
-        made = team.Team(request.param)
-        monkeypatch.setattr(team, "team", lambda: made)
-    monkeypatch.setattr(record, "size", lambda: request.param)
+    on(request.param, monkeypatch)
     return request.param
 
 
@@ -33,16 +38,20 @@ def scores(C, m, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("C", "m"), SHAPES)
-def test_softmax_and_its_loss_are_the_definitions(C, m, dtype, threads):
+def test_softmax_and_its_loss_are_the_definitions(C, m, dtype, monkeypatch):
     Z, y = scores(C, m, dtype)
     expected_losses, expected = np.empty(m), np.empty((C, m))
     softmax_cross_entropy_labels(np, Z.astype(float), y, np.arange(C)[:, None], expected_losses, expected)
-    A, dZ, losses = np.full_like(Z, np.nan), np.full_like(Z, np.nan), np.full(m, np.nan, dtype)
-    record.once("softmax_into", Z, A)
-    record.once("softmax_cross_entropy_labels", Z, y, None, losses, dZ)
-    assert_allclose(A, softmax(np, Z.astype(float)), rtol=RTOL[dtype], atol=1e-37)
-    assert_allclose(dZ, expected, rtol=RTOL[dtype], atol=RTOL[dtype] / 10)
-    assert_allclose(losses, expected_losses, rtol=RTOL[dtype], atol=RTOL[dtype])
+    shares = softmax(np, Z.astype(float))
+    for threads in (1, 3):
+        on(threads, monkeypatch)
+        A, dZ, losses = np.full_like(Z, np.nan), np.full_like(Z, np.nan), np.full(m, np.nan, dtype)
+        record.once("softmax_into", Z, A)
+        record.once("softmax_cross_entropy_labels", Z, y, None, losses, dZ)
+        told = f"with threads: {threads}"
+        assert_allclose(A, shares, rtol=RTOL[dtype], atol=1e-37, err_msg=told)
+        assert_allclose(dZ, expected, rtol=RTOL[dtype], atol=RTOL[dtype] / 10, err_msg=told)
+        assert_allclose(losses, expected_losses, rtol=RTOL[dtype], atol=RTOL[dtype], err_msg=told)
 
 
 @pytest.mark.parametrize(("C", "m"), [(8, 40), (16, 4_000), (130, 2_000), (2048, 1_100)])

@@ -413,7 +413,7 @@ def test_labels_never_cost_an_array_of_all_classes(kernels):
 
 @pytest.mark.parametrize("name", ["dense_forward", "activation_backward", "update", "dropout", "weigh"])
 def test_what_works_in_place_needs_no_array_of_the_size_of_its_own(kernels, name):
-    n, m = 256, 4096  # dropout has a mask, a byte for each number
+    n, m = 256, 1024  # dropout has a mask, a byte for each number
     for call in cases(name, Numbers(np.float32), n, m):
         if call.get("g") is ACTIVATIONS["softmax"] or call.get("out", call.get("A")) is not call.get("A"):
             continue

@@ -4,6 +4,7 @@ The checkers here are written from EQUATIONS alone: they read J and the gradient
 """
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -81,6 +82,14 @@ def numeric_gradient(cost):
     return np.array([central_difference(cost, theta, d) for d in np.eye(theta.size)])
 
 
+@cache
+def differentiated(hidden, loss, **options):
+    """(J, its numeric gradient) of a running example. They belong to the function J(theta) and to no backend, so they
+    are computed once, by the definitions alone; a backend has to have both."""
+    cost = example_cost(hidden, loss, REFERENCE, **options)
+    return float(cost.J()), numeric_gradient(cost)
+
+
 def blocks(net, g):
     """The gradient of each W[l] and b[l]."""
     views = Parameters.of(np, g, net.sizes)
@@ -107,14 +116,25 @@ def running_example(hidden, loss, backend, **options):
     return dx.Network(sizes, hidden, loss, backend=backend, dtype="float64", **options)
 
 
+def example_cost(hidden, loss, backend, *, m=7, labels=False, weighted=False, dropout=0.0):
+    net = running_example(hidden, loss, backend, dropout=dropout)
+    X, y = problem(net, m, labels=labels)
+    return Cost(net, X, y, np.linspace(0.0, 2.0, m) if weighted else None)
+
+
+def assert_is_differentiated(hidden, loss, backend, **options):
+    J, numeric = differentiated(hidden, loss, **options)
+    cost = example_cost(hidden, loss, backend, **options)
+    assert_allclose(float(cost.J()), J, rtol=1e-13)
+    assert_same_gradient(cost.net, numeric, cost.g(), 1e-7)
+
+
 @pytest.mark.parametrize("loss", OUTPUTS)
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
 def test_the_gradient_of_every_parameter_is_that_of_central_differences(hidden, loss, backend):
     net = running_example(hidden, loss, backend)
-    X, y = problem(net)
-    assert awake(net, X, y)
-    cost = Cost(net, X, y)
-    assert_same_gradient(net, numeric_gradient(cost), cost.g(), 1e-7)
+    assert awake(net, *problem(net))
+    assert_is_differentiated(hidden, loss, backend)
 
 
 @pytest.mark.parametrize("loss", OUTPUTS)
@@ -135,23 +155,16 @@ def test_the_gradient_of_every_parameter_is_that_of_the_complex_step(hidden, los
 
 @pytest.mark.parametrize("loss", OUTPUTS)
 def test_the_gradient_at_fixed_dropout_masks(loss, backend):
-    net = running_example("tanh", loss, backend, dropout=(0.2, 0.5, 0.0, 0.3))
-    cost = Cost(net, *problem(net, m=11))
-    numeric = numeric_gradient(cost)
-    assert_same_gradient(net, numeric, cost.g(), 1e-7)
-    without = running_example("tanh", loss, backend)
-    problem(without)
-    assert np.linalg.norm(Cost(without, *problem(without, m=11)).g() - numeric) > 0.01  # the masks do something
+    masks = {"m": 11, "dropout": (0.2, 0.5, 0.0, 0.3)}
+    assert_is_differentiated("tanh", loss, backend, **masks)
+    without = example_cost("tanh", loss, backend, m=11)
+    assert np.linalg.norm(without.g() - differentiated("tanh", loss, **masks)[1]) > 0.01  # the masks do something
 
 
 @pytest.mark.parametrize("labels", [True, False])
 @pytest.mark.parametrize("loss", OUTPUTS)
 def test_the_gradient_with_sample_weights(loss, labels, backend):
-    net = running_example("gelu", loss, backend)
-    X, y = problem(net, labels=labels)
-    w = np.linspace(0.0, 2.0, X.shape[1])
-    cost = Cost(net, X, y, w)
-    assert_same_gradient(net, numeric_gradient(cost), cost.g(), 1e-7)
+    assert_is_differentiated("gelu", loss, backend, labels=labels, weighted=True)
 
 
 @pytest.mark.parametrize(
@@ -234,19 +247,14 @@ def test_shared_memory_changes_nothing(backend):
 @pytest.mark.parametrize("labels", [True, False])
 def test_l2_adds_to_J_and_to_the_gradient_what_its_penalty_says(labels, backend):
     """SGD with rate 1 leaves theta - gradient: the gradient that a step used is read off theta."""
+    J, numeric = differentiated("silu", "softmax-cross-entropy", labels=labels)
     net = running_example("silu", "softmax-cross-entropy", backend)
     X, y = problem(net, labels=labels)
     theta, strength = net.backend.asnumpy(net.theta).copy(), 0.3
-    cost = Cost(net, X, y)
-    weights = np.arange(theta.size) < net.parameters.weights.shape[0]
-
-    def J(theta):
-        return cost.at(theta) + 0.5 * strength * float(np.sum(theta[weights] ** 2))
-
-    numeric = np.array([(J(theta + H * d) - J(theta - H * d)) / (2 * H) for d in np.eye(theta.size)])
+    penalized = np.where(np.arange(theta.size) < net.parameters.weights.shape[0], theta, 0.0)
     step = dx.TrainingStep(net, dx.SGD(lr=1.0), batch_size=7, l2=strength)
-    assert_allclose(float(step(X, y)), J(theta), rtol=1e-14)
-    assert_same_gradient(net, numeric, theta - net.backend.asnumpy(net.theta), 1e-7)
+    assert_allclose(float(step(X, y)), J + 0.5 * strength * float(np.sum(penalized**2)), rtol=1e-13)
+    assert_same_gradient(net, numeric + strength * penalized, theta - net.backend.asnumpy(net.theta), 1e-7)
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1e3])

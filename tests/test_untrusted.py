@@ -4,6 +4,7 @@ The promises are in SECURITY.md. Mutations of valid files here, the same on ever
 these end.
 """
 
+import io
 import json
 import subprocess
 import sys
@@ -130,7 +131,10 @@ LZMA = b"\x09\x04\x05\x00\x5d\xff\xff\xff\xff" + bytes(20)  # a dictionary of 4 
 
 def gibibyte():
     """The start of an .npy file that is packed into 1 MB and unpacks to 1 GiB."""
-    return Packed(npy(np.zeros((2**14, 2**13), np.int64))[:128], zeros=64)
+    header = io.BytesIO()
+    layout = {"descr": "<i8", "fortran_order": False, "shape": (2**14, 2**13)}
+    np.lib.format.write_array_header_1_0(header, layout)
+    return Packed(header.getvalue(), zeros=64)
 
 
 BOMBS = {  # the name of a reader, and a small file that asks it for much memory or time

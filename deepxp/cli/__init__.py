@@ -4,7 +4,7 @@ options     the table of settings: flags, config keys, defaults
 parser      the commands and their help
 config      flag over config file over default
 problem     data, targets and loss, for train and check
-train, apply, check, info, explain, bench     the commands
+train, apply, check, info, explain, export, bench     the commands
 resume, signals     a run that goes on, and one that is stopped
 folder, report, progress, curves, wording     what they write
 """

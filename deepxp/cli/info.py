@@ -17,7 +17,7 @@ from deepxp.devices import cupy_wheels, devices
 from deepxp.memory import available
 from deepxp.version import __version__
 
-OPTIONAL = ("numba", "llvmlite", "scipy", "matplotlib", "scikit-learn")
+OPTIONAL = ("numba", "llvmlite", "scipy", "matplotlib", "scikit-learn", "onnx", "onnxruntime")
 
 
 def run(arguments: Namespace) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from deepxp.cli import bench, explain
+from deepxp.cli import bench, explain, export
 from deepxp.cli.config import nearest
 from deepxp.cli.options import CHECKED, ROWS
 from deepxp.errors import ConfigError
@@ -168,6 +168,13 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     explained = command("explain", "explain", "", help, explain.DESCRIPTION, explain.EXAMPLES)
     explain.add_arguments(explained)
     _rows(explained, explain.ROWS)
+
+    help = "a model as ONNX, or its weights for PyTorch or Keras"
+    exported = command("export", "export", "MODEL", help, export.DESCRIPTION, export.EXAMPLES)
+    exported.add_argument("model", metavar="MODEL", help=MODEL)
+    export.add_arguments(exported)
+    _rows(exported, export.ROWS)
+    _json(exported)
 
     help = "how fast is this machine, and from which batch size on is a GPU faster?"
     bench.add_arguments(command("bench", "bench", "", help, bench.DESCRIPTION, bench.EXAMPLES))

@@ -91,12 +91,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{plural}"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """The file whole, or as it was. Raises DeepxpError where it cannot be written."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """The file whole, or as it was; text in UTF-8. Raises DeepxpError where it cannot be written."""
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

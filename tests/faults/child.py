@@ -87,6 +87,7 @@ def child(job):
     os._exit(main(job["argv"]))
 
 
+sys.modules["matplotlib"] = None  # curves are drawn when all is saved, and take as long as the training
 # what a training imports and compiles, in advance
 main(["train", "--epochs", "1", "--hidden", "8", "--device", "cpu", "--dropout", "0.2", "--batch-size", "70", "-q",
       "--validation", "0.1", "--patience", "5", "--out", "warm"])  # fmt: skip

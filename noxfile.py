@@ -46,6 +46,14 @@ def plain(session):
     run_pytest_on_wheel(session)
 
 
+@nox.session(python="3.11")
+def docs(session):
+    """The pages of docs/ as HTML, in build/docs; every warning is an error. Their code is run by tests/test_docs.py."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-E", "-b", "html", "docs", "build/docs", *session.posargs)
+    print("open build/docs/index.html")
+
+
 @nox.session(python=False)
 def gpu(session):
     """What only a CUDA GPU can prove, with the CuPy of the Python that is on the PATH: `nox -s gpu [-- --quick]`."""

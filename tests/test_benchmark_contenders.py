@@ -1,4 +1,7 @@
 import importlib.util
+import os
+import subprocess
+import sys
 
 import pytest
 from cupy_double import install, uninstall
@@ -41,12 +44,24 @@ def test_the_engines_of_the_cpu_with_the_one_that_users_get_first(monkeypatch):
 
 def test_without_numba_there_are_two_engines(monkeypatch):
     uninstall(monkeypatch)
-    whether = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: None if name == "numba" else whether(name, *more)
+    for module in ("deepxp.kernels.numba", "deepxp.kernels.team"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert [name for name, *_ in names()] == ["cpu numpy", "cpu definitions"]
+    assert describe(dx.devices()[:1])["kernel_threads"] == 1
+
+
+def test_the_command_runs_where_numba_cannot_be_imported(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('for another NumPy')")
+    words = ["bench", "--m", "2", "--n", "2", "--quick", "--limit", "0.1", "--device", "cpu"]
+    script = (
+        f"import deepxp.benchmark.run as run, deepxp.cli as cli; run.LARGEST = 0; raise SystemExit(cli.main({words}))"
     )
-    assert {"cpu numpy", "cpu definitions"} <= {name for name, *_ in names()}
-    assert "cpu numba" not in [name for name, _, default, _ in names() if not default]
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cpu definitions" in done.stdout and "cpu numba" not in done.stdout
 
 
 def test_every_usable_gpu_takes_part(monkeypatch):

@@ -1,9 +1,10 @@
 """What is compared: the engines that compute on the CPU, and every usable GPU."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 
@@ -50,7 +51,8 @@ def _engines(clock: Callable[[], float]) -> list[Contender]:
     """The CPU as users get it first, then its other engines: compiled kernels, NumPy's, and the definitions."""
     first = _open("cpu", partial(backend, "cpu"), clock, True)
     others: list[Callable[[], Backend]] = [_numpy, partial(Backend, "cpu", np)]
-    if importlib.util.find_spec("numba") is not None:
+    with suppress(ImportError):  # not installed, or for another NumPy
+        import_module("deepxp.kernels.numba")
         others.insert(0, _numba)
     opened = (_open("cpu", open, clock, False) for open in others)
     return [first, *(other for other in opened if other.engine != first.engine)]

@@ -54,6 +54,14 @@ def docs(session):
     print("open build/docs/index.html")
 
 
+@nox.session(python="3.11")
+def interop(session):
+    """The tests with other libraries: ONNX, PyTorch, Keras, JAX, dask."""
+    session.install(TORCH)
+    session.install(".[interop]")
+    run_pytest_on_wheel(session, "-m", "interop")
+
+
 @nox.session(python=False)
 def gpu(session):
     """What only a CUDA GPU can prove, with the CuPy of the Python that is on the PATH: `nox -s gpu [-- --quick]`."""

@@ -18,7 +18,7 @@ from deepxp.namespaces import describe, device_name, host_array, is_array, libra
 from deepxp.ops.typing import Array, Namespace
 
 FULL = "fp32"
-PRECISIONS = (FULL, "tf32", "bf16")  # of the products of float32; all but the first only on a GPU
+PRECISIONS = (FULL, "tf32", "bf16", "fp16")  # of the products of float32; all but the first only on a GPU
 NOTHING = nullcontext()
 READ_LOSS_EVERY = 50  # steps between two host reads of the loss on a device that works asynchronously
 
@@ -41,6 +41,11 @@ class Backend:
     def __getitem__(self, op: Callable[..., Any]) -> Callable[..., Any]:
         shadowed = getattr(op, "__module__", "").startswith("deepxp.ops.")  # a user's function of the same name is not
         return partial(getattr(self.kernels, op.__name__, op) if shadowed else op, self.xp)
+
+    @property
+    def precision(self) -> str:
+        """Of the products of float32, one of PRECISIONS."""
+        return str(getattr(self.kernels, "short_form", FULL))
 
     def owns(self, x: Any) -> bool:
         """Is x an array of this namespace, on this device?"""
@@ -202,7 +207,7 @@ def backend(name: "str | Backend" = "auto", precision: str = FULL) -> Backend:
     """The backend of a device: 'cpu', 'gpu', 'gpu:N' ('cuda[:N]' is an alias), or 'auto': the first usable GPU, else
     the CPU. A backend is returned as it is.
 
-    `precision` is that of the products of float32 on a GPU: 'fp32'; 'tf32' or 'bf16' are faster and less exact.
+    `precision` is that of the products of float32 on a GPU: 'fp32'; 'tf32', 'bf16' and 'fp16' are shorter, less exact.
 
     Raises ConfigError for any other name, and for a shorter precision on the CPU; DeviceError where a GPU is asked for
     and not usable. Only 'auto' ever falls back to the CPU.

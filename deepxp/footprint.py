@@ -1,5 +1,7 @@
 """How many bytes a run needs, and what is said where there are not so many."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from deepxp.errors import OutOfMemoryError
@@ -21,7 +23,11 @@ def need_of_a_step(net: Network, optimizer: Optimizer, batch_size: int) -> int:
     dropped = sum(n[l] for l in range(1, L) if net.keep[l])
     turns = max(n[1::2], default=0) + max(n[2::2], default=0)
     per_sample = number * (sum(n) + kept + dropped + turns + n[L] + 2) + 2 * dropped
-    return net.backend.overhead + _vector(net) * (2 + optimizer.states) + per_sample * m
+    fixed = net.backend.overhead + _vector(net) * (2 + optimizer.states)
+    if number == 4 and net.backend.precision in ("bf16", "fp16"):  # the operands of a product
+        fixed += 2 * max(a * b for a, b in pairwise(n))
+        per_sample += 2 * max(a + b for a, b in pairwise(n))
+    return fixed + per_sample * m
 
 
 def need_of_a_prediction(net: Network) -> int:

@@ -98,7 +98,7 @@ class Health:
         self._pending: list[tuple[int, Array]] = []  # of steps that may have been skipped: their m, and `applied`
         self._steps = self._skipped = self.unused = 0
         self._first_norm, self._told = math.inf, set[str]()
-        self._vectors = (net.theta, *step.state)
+        self._vectors = (net.theta, *step.state, *([] if step.loss_scale is None else [step.loss_scale.state]))
         self._kept = [vector + 0.0 for vector in self._vectors if step.applied is None]
         self._at = 0, 0  # what `_kept` is of: the index of the next step, and the steps done
 
@@ -198,6 +198,8 @@ class Health:
     def _check_length(self, norms: list[float]) -> None:
         """Is the gradient of the last step far longer than that after the first epoch?"""
         norm = math.hypot(*norms)
+        if not math.isfinite(norm):  # of a step that was left out: it overflowed float16
+            return
         if norm > EXPLODED * self._first_norm and "gradient" not in self._told:
             self._told.add("gradient")
             worst = norms.index(max(norms)) + 1

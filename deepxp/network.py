@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,10 @@ class Network:
         """The memory of a training step for up to m samples."""
         with self.backend.active():
             dropped = [keep > 0 for keep in self.keep]
-            return Memory(self.backend, self.sizes, self.g, dropped, self.dtype, m, labels=labels, shared=shared)
+            memory = partial(Memory, self.backend, self.sizes, self.g, dropped, self.dtype, m, labels=labels)
+            if shared and self.backend.precision == "fp16" and self.dtype == "float32" and not self._scaling:
+                return memory(inputs="float16")  # products are all that reads them, and would round them each time
+            return memory(shared=shared)
 
     def gradient(self) -> Gradient:
         """Memory for a gradient, of zeros."""

@@ -39,7 +39,8 @@ class Optimizer:
         return type(self).__name__.lower()
 
     def rates(self, lr: float, t: int) -> tuple[float, ...]:
-        """What the rule takes after its state, at step t = 1, 2, ..."""
+        """What the rule takes after its state, at step t = 1, 2, ...; in + - * / and ** alone, as a device computes it
+        where only it knows t (`ops.updates.rates_of`)."""
         return (lr,)
 
     def updates(
@@ -103,7 +104,7 @@ class Adam(Optimizer):
     rule: ClassVar[updates.Rule] = staticmethod(updates.adam)
 
     def rates(self, lr: float, t: int) -> tuple[float, ...]:
-        return lr / (1 - self.beta1**t), self.beta1, self.beta2, self.eps, 1 / math.sqrt(1 - self.beta2**t)
+        return lr / (1 - self.beta1**t), self.beta1, self.beta2, self.eps, (1 - self.beta2**t) ** -0.5
 
 
 @dataclass(frozen=True)

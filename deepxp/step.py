@@ -7,9 +7,11 @@ from typing import Any
 
 from deepxp import rng
 from deepxp.backend import Backend
+from deepxp.data.batches import Filling
 from deepxp.errors import ConfigError, ShapeError
 from deepxp.footprint import check_memory
 from deepxp.inputs import count, sample_weights, samples, targets
+from deepxp.loss_scale import LossScale
 from deepxp.network import Network
 from deepxp.ops.guard import all_finite, remember, restore
 from deepxp.ops.random import dropout_bits
@@ -32,7 +34,8 @@ class TrainingStep:
     of the next step, `t` the number of steps done, `epoch` and `index` (of the step in its epoch, from 0) the counters
     that its random masks depend on. `l2` is lambda in J + lambda/2 sum_l ||W[l]||^2; `clip_norm` the greatest length
     of the gradient. With `on_nonfinite="skip"` a step whose loss, update or optimizer state is NaN or infinite leaves
-    theta and the state as they were, and `applied` at 0; `t` counts it all the same.
+    theta and the state as they were, and `applied` at 0; `t` counts it all the same. In float16 `loss_scale` is the
+    scale of the gradient, else None: a step that overflows leaves theta and the state as they were, too.
     """
 
     def __init__(
@@ -66,13 +69,16 @@ class TrainingStep:
             self._kept = [net.backend.zeros(net.theta.shape, net.dtype) for _ in self._vectors if skips]
             self.applied = net.backend.zeros((), net.dtype) if skips else None
             self._one = net.backend.zeros((), net.dtype) + 1.0
+            self.loss_scale = LossScale.of(net, self.optimizer)
         self._updates = self.optimizer.updates(net.parameters, self.gradient, self.state)
         # what changes from step to step: the host writes it here, a recorded step reads it where the device can
         numbers = [net.backend.numbers(count, net.dtype) for *_, count in self._updates]
         self._rates, self._live_rates = [sent for sent, _ in numbers], [read for _, read in numbers]
+        if self.loss_scale is not None:  # it depends on the device how many updates there were
+            self._rates, self._live_rates = [], [self.loss_scale.rates[:count] for *_, count in self._updates]
         self._counter, self._live_counter = net.backend.numbers(2, "uint64")
         self._key, self._drops = net.backend.asarray(rng.dropout_stream(net.seed, 0, 0)[0]), any(net.keep)
-        self._recorded: dict[tuple[int, bool, bool], Callable[..., None]] = {}
+        self._recorded: dict[tuple[Any, ...], Callable[..., None]] = {}
         self._memory: dict[bool, Memory] = {}
         self._workspaces: dict[tuple[int, bool], Workspace] = {}
         self._classes = class_column(net, labels=True)
@@ -111,10 +117,19 @@ class TrainingStep:
                 work = self._workspaces[m, labels] = self._memory[labels].workspace(m)
         return work
 
-    def run(self, work: Workspace, *, labels: bool, weighted: bool = False, X: Array | None = None) -> Array:
+    def run(
+        self,
+        work: Workspace,
+        *,
+        labels: bool,
+        weighted: bool = False,
+        X: Array | None = None,
+        filling: Filling | None = None,
+    ) -> Array:
         """The step on a workspace whose X (scaled), Y and w are filled. Returns a copy of `work.J`.
 
-        A table X that the network takes as it is may be given instead of being written into `work.X`.
+        A table X that the network takes as it is may be given instead of being written into `work.X`. `filling(work)`
+        fills the workspace at the beginning of the step, and is recorded with it.
         """
         if self._drops:
             self._counter[:] = self.index, self.epoch
@@ -122,14 +137,21 @@ class TrainingStep:
         rates = self.optimizer.rates(self.lr, self.t)
         for live in self._rates:
             live[:] = rates[: len(live)]
-        recorded = self._recorded.get((work.m, labels, weighted))
+        if self.loss_scale is not None:
+            self.loss_scale.send(self.lr)
+        recorded = self._recorded.get((work.m, labels, weighted, filling))
         if recorded is None:
-            recorded = self.net.backend.record(partial(self._step, work, labels, weighted), work.X)
-            self._recorded[work.m, labels, weighted] = recorded
+            recorded = self.net.backend.record(partial(self._step, work, labels, weighted, filling), work.X)
+            self._recorded[work.m, labels, weighted, filling] = recorded
         recorded(X)
         return self.net.backend.copied(work.J)
 
-    def _step(self, work: Workspace, labels: bool, weighted: bool, backend: Backend) -> None:
+    def _step(self, work: Workspace, labels: bool, weighted: bool, filling: Filling | None, backend: Backend) -> None:
+        if filling is not None:
+            filling(work)
+        scale, change = self.loss_scale, backend[update]
+        if scale is not None:
+            backend, change = scale.on(backend), scale.update(backend)
         net, gradient, l2 = self.net.on(backend), self.gradient, self._l2
         for l, bits in enumerate(work.bits):
             if bits is not None:
@@ -137,6 +159,8 @@ class TrainingStep:
         forward(net, work)
         evaluate_loss(net, work, self._classes if labels else None, weighted=weighted)
         backward(net, work, gradient)
+        if scale is not None:
+            scale.judge(backend, gradient.g, work.J)
         if l2:
             backend[l2_penalty](net.parameters.weights, l2, work.J)
             backend[l2_gradient](net.parameters.weights, gradient.weights, l2)
@@ -147,7 +171,7 @@ class TrainingStep:
             for vector, old in zip(self._vectors, self._kept, strict=True):
                 backend[remember](vector, old)
         for rates, (rule, theta, g, state, _) in zip(self._live_rates, self._updates, strict=True):
-            backend[update](rule, theta, g, state, rates)
+            change(rule, theta, g, state, rates)
         if self.applied is not None:
             for quantity in (work.J, *self._vectors):
                 backend[all_finite](quantity, self.applied)

@@ -115,6 +115,7 @@ def train(
             )
             vectors = {"theta": net.theta, "good": good} | ({} if best is None else {"best": best})
             vectors |= {f"state{k}": vector for k, vector in enumerate(step.state)}
+            vectors |= {} if step.loss_scale is None else {"loss_scale": step.loss_scale.state}
             with Saver(checkpoints, net, step, run.at, vectors, run.unread, config, schedule) as run.saver:
                 return loop()
     except OutOfMemoryError:
@@ -202,14 +203,16 @@ class _Epochs:
         pending, saver = self.unread, self.saver
         step.epoch, step.index, total = net.epochs, self.at.steps, self.at.loss
         health, skips = self.health, None if step.applied is None else self.health.counted
+        if step.loss_scale is not None and step.index == 0:
+            step.loss_scale.begin()
         health.begin(epoch + 1, order, self.at.skipped)
 
         def run(i: int) -> tuple[Workspace, Array]:
             index = rows[i * size : min((i + 1) * size, M)]
             work = step.workspace(index.shape[0], labels=labels)
-            self.batches.fill(index, work.X, work.Y, work.w)
+            filling = self.batches.ready(index, work)
             step.lr = step.optimizer.lr * self.schedule.factor(epoch + (i + 0.5) / steps, self.epochs)
-            return work, step.run(work, labels=labels, weighted=weighted)
+            return work, step.run(work, labels=labels, weighted=weighted, filling=filling)
 
         for i in range(step.index, steps):
             work, J = run(i)
@@ -228,7 +231,8 @@ class _Epochs:
                 self.at.steps, self.at.loss, self.at.seconds = i + 1, total, time.perf_counter() - self.started
                 saver.save()
         record = {"epoch": epoch + 1, "loss": total / max(1, M - health.unused), "lr": step.lr}
-        return record | health.end(self.batches, run, steps)
+        record |= health.end(self.batches, run, steps)
+        return record if step.loss_scale is None else record | step.loss_scale.record(net.backend)
 
     def _read(self, run: Callable[[int], tuple[Workspace, Array]], i: int) -> float:
         """The sum of the losses up to step i that were not read yet, in one transfer."""

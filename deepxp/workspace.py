@@ -33,7 +33,8 @@ class Workspace:
 
 
 class Memory:
-    """The flat arrays behind the workspaces of a network, for at most `m` samples.
+    """The flat arrays behind the workspaces of a network, for at most `m` samples. `inputs` is the type of X, if it is
+    another.
 
     `shared=False` gives every quantity memory of its own, so that all can be read after the step.
     """
@@ -49,6 +50,7 @@ class Memory:
         *,
         labels: bool,
         shared: bool = True,
+        inputs: str | None = None,
     ) -> None:
         L = len(sizes) - 1
         self.backend, self.sizes, self.labels, self.m = backend, tuple(sizes), labels, m
@@ -56,7 +58,7 @@ class Memory:
         def empty(n: int, kind: str = dtype) -> Array:
             return backend.empty((n * m,), kind)
 
-        self.X = empty(sizes[0])
+        self.X = empty(sizes[0], inputs or dtype)
         self.Y = empty(1, "int32") if labels else empty(sizes[L])
         self.w, self.losses, self.J = empty(1), empty(1), backend.empty((), dtype)
         self.A = [self.X, *(empty(n) for n in sizes[1:])]

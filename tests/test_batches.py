@@ -8,9 +8,10 @@ from numpy.testing import assert_array_equal
 
 import deepxp as dx
 from deepxp.backend import Backend
-from deepxp.data.batches import Batches, Streamed
+from deepxp.data.batches import Batches, Resident, Streamed
 from deepxp.footprint import memory_need
 from deepxp.kernels import streams
+from deepxp.kernels.graph import WARM_UP
 
 CPU = dx.backend("cpu")
 ROWS = np.array([4, 0, 4, 2])
@@ -93,6 +94,28 @@ def test_on_a_device_the_tables_are_moved_once_and_gathered_there(monkeypatch):
         assert_array_equal(found.get(), expected[ROWS].astype(found.dtype))
 
 
+def test_on_a_device_a_batch_is_gathered_by_the_recorded_step(monkeypatch):
+    """Which samples are next is all that it is told."""
+    install(monkeypatch)
+    rng = np.random.default_rng(0)
+    X, y, w = rng.integers(0, 256, (5, 40)).astype(np.uint8), rng.integers(0, 3, 40), rng.random(40) + 0.5
+    cuda, gathers, run = importlib.import_module("deepxp.kernels.cupy"), [], []
+    launch = cuda._run
+    monkeypatch.setattr(
+        cuda, "_run", lambda xp, source, name, *rest: (run.append(name), launch(xp, source, name, *rest))
+    )
+    results = []
+    for kind in (Resident, Batches):
+        monkeypatch.setattr(Resident, "ready", kind.ready)
+        run.clear()
+        net = dx.Network((5, 4, 3), backend="gpu", seed=2, scaler=dx.data.Scaler.fit(X.T, "standard"))
+        dx.train(net, X, y, epochs=2, batch_size=8, sample_weight=w)
+        results.append(net.theta.get())
+        gathers.append(run.count("gather"))
+    assert gathers == [3 * (WARM_UP + 1), 3 * 10]  # of X, y and w
+    assert_array_equal(*results)
+
+
 # data that do not fit on the device
 
 
@@ -108,14 +131,14 @@ def test_what_does_not_fit_stays_on_the_host(monkeypatch):
     X, Y, w = tables(m=640)
     nbytes = X.nbytes + Y.nbytes + w.nbytes
     for free, need, kind in (
-        (nbytes + 2048, 2048, Batches),
+        (nbytes + 2048, 2048, Resident),
         (nbytes + 2047, 2048, Streamed),
         (nbytes - 1, 0, Streamed),
     ):
         _, gpu = small_gpu(monkeypatch, free)
         assert type(Batches.of(gpu, X, Y, w, need=need)) is kind
     _, gpu = small_gpu(monkeypatch, X.nbytes + 512)
-    assert type(Batches.of(gpu, gpu.asarray(X), Y[:1], None)) is Batches  # it is there already
+    assert type(Batches.of(gpu, gpu.asarray(X), Y[:1], None)) is Resident  # it is there already
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int64, bool, ">f4"])

@@ -136,3 +136,35 @@ def test_functions_that_differ_in_a_string_differ():
 
     assert fingerprint(first) == fingerprint(other)
     assert fingerprint(third) != fingerprint(fourth)
+
+
+TEXT = """
+def bent(xp, Z):
+    return Z / (1.0 + xp.abs(Z))
+
+
+def bent_backward(xp, dA, Z):
+    d = 1.0 + xp.abs(Z)
+    return dA / (d * d)
+"""
+
+
+def test_machine_code_outlives_the_module_that_it_was_made_for(tmp_path):
+    program = (
+        "import sys, numpy as np, deepxp as dx, {name}\n"
+        "net = dx.Network((4, 5, 3), dx.Activation('bent', {name}.bent, {name}.bent_backward), backend='cpu', seed=0)\n"
+        "print(dx.train(net, np.ones((4, 6)), np.arange(6) % 3, epochs=1).loss)"
+    )
+    said = []
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{name}.py").write_text(TEXT)
+        environment = os.environ | {
+            "NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+        }  # fmt: skip
+        command = [sys.executable, "-c", program.format(name=name)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1]

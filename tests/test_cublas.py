@@ -208,9 +208,26 @@ def test_a_product_is_captured_with_the_rest(machine, cp):
         assert_array_equal(out.get(), 30.0)
 
 
+def test_factors_on_the_device_are_read_when_the_product_runs(machine, cp):
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        A, B, out = cp.ones((2, 3), np.float16), cp.ones((3, 2), np.float16), cp.full((2, 2), np.nan, np.float32)
+        factors = cp.asarray(np.array([2.0, 0.0], np.float32))
+        cublas.product(cp, A, B, out, factors=factors)
+        assert_array_equal(out.get(), 6.0)  # what out held is not read
+        stream.begin_capture()
+        cublas.product(cp, A, B, out, factors=factors)
+        graph = stream.end_capture()
+        factors[0:1] = 0.5
+        graph.launch()
+        assert_array_equal(out.get(), 1.5)
+        cublas.product(cp, A, B, out, 3.0)  # and the next finds its own on the host again
+        assert_array_equal(out.get(), 9.0)
+
+
 @pytest.mark.parametrize(
     ("call", "status", "said"),
     [
+        ("cublasSetPointerMode_v2", 7, r"CUBLAS_STATUS_INVALID_VALUE \(cublasSetPointerMode\)"),
         (
             "cublasCreate_v2",
             1,
@@ -228,8 +245,10 @@ def test_a_product_is_captured_with_the_rest(machine, cp):
 )
 def test_a_call_that_fails_is_one_sentence(machine, cp, call, status, said):
     machine.cublas.fail[call] = status
+    factors = cp.ones(2, np.float32) if "Pointer" in call else None
+    A, B, out = cp.ones((2, 3), np.float32), cp.ones((3, 2), np.float32), cp.ones((2, 2), np.float32)
     with pytest.raises(DeviceError, match=said) as caught:
-        cublas.product(cp, cp.ones((2, 3), np.float32), cp.ones((3, 2), np.float32), cp.ones((2, 2), np.float32))
+        cublas.product(cp, A, B, out, factors=factors)
     assert "\n" not in str(caught.value)
 
 

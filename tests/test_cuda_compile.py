@@ -47,7 +47,7 @@ def asked_for() -> list[str]:
                     for call in cases(name, x, *shape):
                         getattr(kernels, name)(xp, *on_device(xp, copied(call)).values())
                 if name == "update" and dtype is np.float32:
-                    kernels.to_bfloat16(xp, xp.asarray(x(9)), xp.zeros((9,), dtype=xp.uint16))
+                    kernels.to_float16(xp, xp.asarray(x(9)), xp.zeros((9,), dtype=xp.float16))
             own = Activation("swish", swish, swish_backward)
             one = xp.asarray(x(1, 1))
             kernels.activation_backward(xp, own, one, one, one, one)
@@ -82,7 +82,15 @@ def compiled(source, folder, *options):
     ]
     made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-4000:]
+    (folder / "said").write_text(made.stderr, encoding="utf-8")
     return out
+
+
+def spilled(said):
+    """The kernels whose numbers do not fit into the registers of a thread, by what ptxas says of each."""
+    found = re.findall(r"Compiling entry function '(\w+)' for '(sm_\d+)'(.*?)Used", said, re.DOTALL)
+    assert found
+    return [f"{name} {device}" for name, device, rest in found if not re.search(" 0 bytes spill stores", rest)]
 
 
 def nvrtc():
@@ -110,8 +118,9 @@ def test_every_kernel_compiles_for_the_devices_of_three_generations(tmp_path):
         # no source asks for which device it is compiled, so it is read once, and the assembler is run for each
         assert not any("__CUDA_ARCH__" in source for source in sources)
         codes = ",".join(f"sm_{a}" for a in ARCHITECTURES)
-        targets = ("-gencode", f"arch=compute_{min(ARCHITECTURES)},code=[{codes}]", "--threads", "0")
+        targets = ("-gencode", f"arch=compute_{min(ARCHITECTURES)},code=[{codes}]", "--threads", "0", "-Xptxas", "-v")
         assert compiled(one_unit(sources), tmp_path, "-fatbin", *targets).stat().st_size > 100_000
+        assert spilled((tmp_path / "said").read_text("utf-8")) == []
     elif compiler := nvrtc():
         for architecture in ARCHITECTURES:
             for source in sources:
@@ -135,6 +144,23 @@ def test_memory_is_read_and_written_16_bytes_at_a_time(nvcc, tmp_path, dtype, ac
     text = ptx(cuda.update(updates.adam, 2, 5, dtype, live=True), tmp_path)
     assert len(re.findall(rf"ld\.global\.{access}", text)) == 4  # theta, g, m, v
     assert len(re.findall(rf"st\.global\.{access}", text)) == 3  # theta, m, v
+
+
+def test_what_is_kept_on_the_chip_is_read_once(nvcc, tmp_path):
+    for dtype, count, kind in (("float32", 32, "f32"), ("float64", 6, "f64")):
+        text = ptx(cuda.plain("softmax", dtype), tmp_path)
+        kept = next(part for part in text.split(".visible .entry ") if part.startswith("softmax_kept("))
+        assert len(re.findall(rf"ld\.global\.{kind}", kept)) == count == kernels.KEPT[4 if kind == "f32" else 8]
+
+
+@pytest.mark.parametrize(
+    ("table", "out", "read"),
+    [("float32", "float32", "v4.f32"), ("uint8", "float32", "v4.u8"), ("float32", "float16", "v4.f32")],
+)
+def test_rows_are_gathered_16_bytes_at_a_time(nvcc, tmp_path, table, out, read):
+    text = ptx(cuda.gather(table, "int64", out), tmp_path)
+    assert re.search(rf"ld\.global\.{read}", text)
+    assert re.search(r"st\.global\.v4\.[fu](32|16)", text)
 
 
 def test_in_float32_nothing_is_computed_in_float64(nvcc, tmp_path):

@@ -37,7 +37,7 @@ NAMES = sorted(
     if f.__module__ == kernels.__name__ and name in OPS
 )
 SHAPES = [(1, 1), (1, 31), (1, 33), (2, 32), (31, 1), (33, 2), (3, 64), (7, 257), (10, 5), (67, 13), (5, 1028)]
-COLUMNS = [(1000, 1), (1000, 33), (32000, 3), (2053, 5), (4096, 64), (255, 32), (1, 300)]
+COLUMNS = [(1000, 1), (1000, 33), (32000, 3), (2053, 5), (4096, 64), (255, 32), (257, 32), (1999, 9), (1, 300)]
 
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -122,6 +122,37 @@ def test_few_columns_of_many_classes_and_many_of_few(xp, name, dtype, kind):
             assert_is_the_definition(xp, name, call)
 
 
+def launched(monkeypatch):
+    """The names of the kernels that are launched from here on."""
+    names, run = [], kernels._run
+
+    def noted(xp, source, name, *arguments):
+        names.append(name)
+        run(xp, source, name, *arguments)
+
+    monkeypatch.setattr(kernels, "_run", noted)
+    return names
+
+
+@both_precisions
+def test_columns_that_fit_are_kept_on_the_chip_and_others_are_read_again(xp, monkeypatch, dtype):
+    monkeypatch.setattr(kernels, "PARTIAL_SUMS", 2)  # as where there are so many columns that none is shared
+    names, most = launched(monkeypatch), kernels.KEPT[np.dtype(dtype).itemsize]
+    least = 32 // np.dtype(dtype).itemsize  # columns in the shortest access
+    greatest = 1024 * most // least
+    widest = 32 * most  # rows of 32 columns that a block can keep
+    for C, m in (
+        *((256, 32), (257, 31), (widest, 33), (widest + 1, 33)),
+        *((greatest, least + 1), (greatest + 1, least + 1), (300, least - 1)),
+    ):
+        kept = 256 < C <= greatest and m >= least
+        for name in ("softmax", "softmax_cross_entropy", "softmax_cross_entropy_labels"):
+            for call in cases(name, Numbers(dtype, PLAIN if m < 33 else BROKEN), C, m):
+                names.clear()
+                assert_is_the_definition(xp, name, call)
+                assert [found.endswith("_kept") for found in names] == [kept], (C, m)
+
+
 @pytest.mark.parametrize("name", ["l2_penalty", "clip_by_norm", "all_finite", "cost", "l2_gradient", "weigh"])
 @both_precisions
 def test_a_vector_that_many_blocks_share(xp, name, dtype):
@@ -184,6 +215,25 @@ def test_rates_may_be_numbers_of_the_host_or_live_on_the_device(xp, dtype):
     assert_array_equal(both[0], both[2])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, np.float64])
+def test_rows_of_a_view_are_gathered_wherever_they_lie(xp, kind):
+    parts = {
+        "every other row": np.s_[::2, :],
+        "every other column": np.s_[:, ::2],
+        "columns that begin where an access does": np.s_[:, 16:48],
+        "columns that do not": np.s_[:, 17:49],
+        "one column": np.s_[:, 3],
+        "backwards": np.s_[::-1, ::-1],
+    }
+    for n in (64, 67):  # of which only the former keeps every row aligned
+        whole = np.random.default_rng(0).integers(0, 200, (20, n)).astype(kind)
+        for name, part in parts.items():
+            table, rows = whole[part], np.array([7, 0, 9, 7, 3])
+            out = xp.full((5, *table.shape[1:]), 77, dtype=np.float32)
+            kernels.gather(xp, xp.asarray(whole)[part], xp.asarray(rows), out)
+            assert_array_equal(out.get(), table[rows].astype(np.float32), err_msg=name)
+
+
 # subnormal shares are zeros, as on the CPU
 
 
@@ -204,12 +254,12 @@ def test_a_class_that_is_ruled_out_and_a_label_that_is_none(xp, dtype):
     Z[3:40] = -np.inf
     y = np.full(33, 50, np.int32)
     y[:2] = -1, 70
-    ell, dZ = xp.empty(33, dtype=dtype), xp.empty((70, 33), dtype=dtype)
+    ell, dZ = xp.full(33, 77, dtype=dtype), xp.empty((70, 33), dtype=dtype)
     kernels.softmax_cross_entropy_labels(xp, xp.asarray(Z), xp.asarray(y), None, ell, dZ)
     A = softmax(np, Z)
     assert_array_equal(dZ.get()[3:40], 0)
     assert_allclose(ell.get()[2:], -np.log(A[50, 2:]), rtol=1e-5)
-    assert np.isnan(ell.get()[:2]).all()
+    assert np.isnan(ell.get()[:2]).all()  # said, not left as it was
     assert_allclose(dZ.get()[:, :2], A[:, :2], rtol=1e-5)
 
 

@@ -28,6 +28,8 @@ extern "C" __global__ void stuck(float *x) {
     if (threadIdx.x < 7) __syncthreads();
     x[threadIdx.x] = 1;
 }
+struct alignas(16) Four { float v[4]; };
+extern "C" __global__ void moved(const Four *from, Four *to) { to[threadIdx.x] = from[threadIdx.x]; }
 extern "C" __global__ void halved(float *x, float by) { x[threadIdx.x] *= by; }
 """
 
@@ -42,7 +44,7 @@ def address(x):
 
 
 def test_kernels_are_found_by_name():
-    assert kernel_names(SOURCE) == ["places", "reversed", "exchanged", "stuck", "halved"]
+    assert kernel_names(SOURCE) == ["places", "reversed", "exchanged", "stuck", "moved", "halved"]
 
 
 def test_every_thread_of_every_block_runs_once_in_its_place(module):
@@ -70,6 +72,17 @@ def test_a_barrier_that_some_never_reach_is_an_error_and_the_next_launch_works(m
     with pytest.raises(RuntimeError, match="some threads of stuck wait at a barrier"):
         module.kernel("stuck")((1,), (32,), [address(x)])
     test_a_barrier_waits_for_all(module, 64)
+
+
+def test_an_access_that_is_not_aligned_to_its_size_is_an_error(module):
+    x = np.zeros(24, np.float32)
+    start = -(address(x) // 4) % 4
+    moved, here, there = module.kernel("moved"), address(x[start:]), address(x[start + 8 :])
+    moved((1,), (2,), [here, there])
+    for wrong in ([here, there + 4], [here + 8, there]):
+        with pytest.raises(RuntimeError, match="CUDA_ERROR_MISALIGNED_ADDRESS: moved"):
+            moved((1,), (2,), wrong)
+    moved((1,), (2,), [here, there])
 
 
 def test_more_than_256_threads_need_launch_bounds(module):

@@ -7,21 +7,24 @@ joins the list; what it names is tested, what it does not name falls through to 
 import contextlib
 import importlib
 import inspect
+import itertools
 import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal, assert_array_less
 
+import deepxp as dx
 from deepxp.backend import Backend
 from deepxp.kernels.tape import BLOCK
-from deepxp.ops import activations, batches, dense, guard, losses, random, regularization, updates
+from deepxp.ops import activations, batches, dense, guard, loss_scale, losses, random, regularization, updates
 from deepxp.ops.activations import ACTIVATIONS
+from deepxp.ops.loss_scale import LEAST, MOST, PATIENCE
 from deepxp.ops.losses import softmax_cross_entropy_labels
 
 OPS = {
     name: op
-    for module in (activations, batches, dense, guard, losses, random, regularization, updates)
+    for module in (activations, batches, dense, guard, loss_scale, losses, random, regularization, updates)
     for name, op in inspect.getmembers(module, inspect.isfunction)
     if op.__module__ == module.__name__
 }
@@ -159,6 +162,21 @@ def cases(name, numbers, n, m):
             states = rule.__code__.co_varnames.index("rate") - 3
             state = tuple(np.abs(x(n * m)) for _ in range(states))
             yield {"rule": rule, "theta": x(n * m), "g": x(n * m), "state": state, "rates": list(rates)}
+    elif name == "update_where":
+        for flag in (1.0, 0.0):
+            for call in cases("update", numbers, n, m):
+                yield {"flag": np.full((), flag, numbers.dtype)} | call
+    elif name == "rates_of":
+        for optimizer in (dx.Adam(), dx.AdamW(beta2=0.9999), dx.RMSProp(), dx.SGD()):
+            for t in (1, 2, 3000):
+                lr, out = np.full((), 0.3), empty(len(optimizer.rates(0.3, t)))
+                yield {"rates": optimizer.rates, "lr": lr, "t": np.full((), t, numbers.dtype), "out": out}
+    elif name == "rescale":
+        for fits, J, S, good in itertools.product(
+            (1.0, 0.0), (0.5, np.nan, np.inf), (LEAST, 1.0, 2.0**15, MOST), (0, 7, PATIENCE - 2, PATIENCE - 1)
+        ):
+            numbers_of = {"fits": fits, "J": J, "S": S, "good": good, "t": 41.0, "skipped": 3.0}
+            yield {name: np.full((), value, numbers.dtype) for name, value in numbers_of.items()}
     elif name == "dropout":
         for keep in (1, 13107, 32768, 65535):
             for in_place in (True, False):
@@ -182,7 +200,13 @@ def cases(name, numbers, n, m):
         rows = rng.integers(0, n, 11)
         for table in (x(n, m), rng.integers(0, 256, (n, m)).astype(np.uint8), x(n, m).astype(np.float64)):
             yield {"table": table, "rows": rows, "out": empty(11, m)}
+        yield {"table": np.asfortranarray(x(n, m)), "rows": rows, "out": empty(11, m)}
+        yield {"table": x(n, m).astype(np.float16), "rows": rows, "out": empty(11, m)}
+        yield {"table": x(n, m) > 0, "rows": rows, "out": empty(11, m)}
         yield {"table": rng.integers(0, 9, n).astype(np.int32), "rows": rows, "out": np.empty(11, np.int32)}
+        yield {"table": x(n), "rows": rows[::-1].copy(), "out": empty(11)}
+        for table in (x(n, m), rng.integers(0, 256, (n, m)).astype(np.uint8), x(n, m).astype(np.float64)):
+            yield {"table": table, "rows": rows, "out": np.full((11, m), 77, np.float16)}
     elif name == "scale":
         yield {"X": x(m, n), "shift": x(n), "factor": x(n)}
     elif name == "l2_penalty":
@@ -239,7 +263,7 @@ def consumed(name, call):
 
 def tolerance(name, dtype, size):
     """A few units in the last place, and what another order of a sum of `size` numbers may change."""
-    if name == "update" and dtype == np.float32:
+    if name in ("update", "update_where") and dtype == np.float32:
         return 2e-5  # a compiled loop takes 1 - 0.999 in float32, which is off by 1.3e-5
     return 32 * np.finfo(dtype).eps * max(1.0, np.sqrt(size) / 8)
 

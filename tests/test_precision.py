@@ -10,7 +10,7 @@ from deepxp.kernels import cupy as kernels
 from deepxp.kernels import precision
 from deepxp.ops.dense import dense_forward, input_gradient, weight_gradient
 
-BITS = {"tf32": 10, "bf16": 7}  # after the point
+BITS = {"tf32": 10, "bf16": 7, "fp16": 10}  # after the point
 
 
 def nearest(x, bits):
@@ -48,6 +48,30 @@ def test_the_bits_of_bfloat16_are_the_nearest_ties_to_even(monkeypatch):
     expected[np.isnan(x)] = np.nan
     assert_array_equal(found, expected.astype(np.float32))
     assert np.signbit(found[1])
+
+
+def test_float16_is_the_nearest_too_from_the_least_to_the_greatest(monkeypatch):
+    install(monkeypatch)
+    import cupy as cp
+
+    rng = np.random.default_rng(0)
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)  # every finite one that is not < 0
+    ties = (halves[:-1] + halves[1:]) / 2
+    special = np.array([65504, 65519.99, 65520, 1e38, 3e-8, 2.0**-25, 1e-40, np.inf, np.nan], np.float32)
+    x = np.concatenate([halves, ties, np.nextafter(ties, np.float32(0)), np.nextafter(ties, np.float32(1e9)), special])
+    x = np.concatenate([x, -x, rng.standard_normal(1001).astype(np.float32) * 2.0 ** rng.integers(-30, 17, 1001)])
+    x = x.astype(np.float32)
+    out, again = cp.empty(x.shape, np.float16), cp.empty(x.shape, np.float16)
+    kernels.to_float16(cp, cp.asarray(x), out)
+    with np.errstate(over="ignore"):
+        expected = x.astype(np.float16)
+    assert_array_equal(out.get(), expected)
+    assert_array_equal(np.signbit(out.get())[~np.isnan(x)], np.signbit(x)[~np.isnan(x)])
+    factors = cp.empty(2, np.float32)
+    kernels.to_scaled_float16(cp, cp.asarray(x / 1024), cp.asarray(np.float32(1024.0)), 3, again, factors)
+    normal = np.abs(x) > 1e-34
+    assert_array_equal(again.get()[normal], expected[normal])
+    assert_array_equal(factors.get(), np.array([1 / 3072, 0], np.float32))
 
 
 def test_the_operands_of_every_product_are_rounded_and_nothing_else(kind):
@@ -104,15 +128,16 @@ def test_a_step_in_a_shorter_form_is_recorded_too(kind):
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto"])
-def test_on_the_cpu_it_has_no_meaning(device, monkeypatch):
+@pytest.mark.parametrize("kind", BITS)
+def test_on_the_cpu_it_has_no_meaning(device, kind, monkeypatch):
     install(monkeypatch, driver=0)
-    with pytest.raises(dx.ConfigError, match="precision 'bf16' is an arithmetic of GPUs, and the device is the cpu"):
-        dx.backend(device, "bf16")
+    with pytest.raises(dx.ConfigError, match=f"precision '{kind}' is an arithmetic of GPUs, and the device is the cpu"):
+        dx.backend(device, kind)
     assert dx.backend(device, "fp32").name == "cpu"
 
 
 def test_a_precision_that_does_not_exist():
-    with pytest.raises(dx.ConfigError, match="one of fp32, tf32, bf16, got 'fp8'"):
+    with pytest.raises(dx.ConfigError, match="one of fp32, tf32, bf16, fp16, got 'fp8'"):
         dx.backend("cpu", "fp8")
 
 
@@ -123,5 +148,9 @@ def test_the_command_line_takes_it(monkeypatch, tmp_path, capsys):
     assert main(["train", "--device", "cpu", "--precision", "tf32", "--epochs", "1"]) == 2
     assert "is an arithmetic of GPUs" in capsys.readouterr().err
     install(monkeypatch)
-    assert main(["train", "--device", "gpu", "--precision", "bf16", "--epochs", "1", "--hidden", "8", "-q"]) == 0
-    assert 'precision = "bf16"' in (tmp_path / "runs" / "digits-1" / "config.toml").read_text("utf-8")
+    for number, kind in enumerate(("bf16", "fp16"), 1):
+        assert main(["train", "--device", "gpu", "--precision", kind, "--epochs", "1", "--hidden", "8", "-q"]) == 0
+        folder = tmp_path / "runs" / f"digits-{number}"
+        assert f'precision = "{kind}"' in (folder / "config.toml").read_text("utf-8")
+        told = "".join(path.read_text("utf-8") for path in folder.glob("*.[cj]s*"))
+        assert ("loss_scale" in told) == ("overflowed" in told) == (kind == "fp16")

@@ -684,8 +684,8 @@ def test_the_count_sees_a_wait_and_a_copy(monkeypatch):
     machine = install(monkeypatch)
     net, run = device_network("gpu"), dx.TrainingStep._step
 
-    def waits(self, work, labels, weighted, backend):
-        run(self, work, labels, weighted, backend)
+    def waits(self, work, labels, weighted, filling, backend):
+        run(self, work, labels, weighted, filling, backend)
         if float(work.J) > 0:
             backend.asarray(np.ones(3))
 

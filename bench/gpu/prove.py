@@ -42,6 +42,7 @@ TESTS = (
     "tests/test_extremes.py",
     "tests/test_golden.py",
     "tests/test_health.py",
+    "tests/test_loss_scale.py",
     "tests/test_single_precision.py",
 )
 DIGITS, MNIST = 0.95, 0.975  # of the test samples right after the training below
@@ -126,6 +127,7 @@ def parts(given: argparse.Namespace, folder: Path) -> list[Part]:
         Part("tests", 170, [python, "-m", "pytest", *TESTS, *pytest_options, f"--junitxml={report}"],
              lambda output: counted(report)),
         training("digits", 40, DIGITS, "--epochs", "30", "--seed", "0"),
+        training("digits in fp16", 40, DIGITS, "--epochs", "30", "--seed", "0", "--precision", "fp16"),
         training("mnist", 45, MNIST, str(given.mnist), "--epochs", "8", "--hidden", "256", "--batch-size", "256",
                  missing=no_mnist),
         peers("small step", 100, "--only", "steps", "--quick", "--nets", "784-256-128"),

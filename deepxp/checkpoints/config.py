@@ -29,6 +29,7 @@ def configuration(
         "hidden": [_named(g) for g in net.g[1:-1]],
         "loss": net.loss.name,
         "dtype": net.dtype,
+        "precision": net.backend.precision,
         "seed": net.seed,
         "dropout": net.dropout,
         **arguments,

@@ -2,8 +2,9 @@
 
 A safetensors file with a checksum of every tensor and of the header. Tensors: `theta`; `state0`, ... of the optimizer;
 `good`, the weights after the last whole epoch; `best`, where early stopping keeps them; `unread`, losses that a device
-has not been asked for yet. All else is one JSON text in its metadata: the counters, on which alone the random streams
-depend; the history; the configuration that the run must have to go on; the versions that it was computed with.
+has not been asked for yet; `loss_scale`, in float16. All else is one JSON text in its metadata: the counters, on which
+alone the random streams depend; the history; the configuration that the run must have to go on; the versions that it
+was computed with.
 """
 
 import json

@@ -1,7 +1,7 @@
 """A training set handed out in batches: rows are gathered into memory that exists, on the device or on its way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,13 @@ from deepxp.kernels.numpy import gather as gather_on_the_host
 from deepxp.namespaces import host_array
 from deepxp.ops.batches import gather
 from deepxp.ops.typing import Array
+from deepxp.workspace import Workspace
 
 Scale = Callable[[Array], None]  # of the rows of a batch, in place
+Filling = Callable[[Workspace], None]  # what a step that is recorded begins with
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batches:
     """Tables X (M, n[0]), Y (M, n[L]) or labels (M,), and weights w (M,) or None, all on the backend's device.
 
@@ -40,7 +42,8 @@ class Batches:
         if not hasattr(backend, "lane") or fits(backend, (X, Y, w), need):  # the CPU reads tables where they are
             try:
                 there = [None if x is None else backend.asarray(x) for x in (X, Y, w)]
-                return cls(backend, there[0], there[1], there[2], scale)
+                kind = Resident if hasattr(backend, "lane") else cls
+                return kind(backend, there[0], there[1], there[2], scale)
             except MemoryError:  # free, but in pieces
                 pass
         return Streamed(backend, X, Y, w, scale)
@@ -61,6 +64,28 @@ class Batches:
         take(self.Y, rows, Y)
         if self.w is not None:
             take(self.w, rows, w)
+
+    def ready(self, rows: Array, work: Workspace) -> Filling | None:
+        """Fill a workspace with the samples `rows`, or say how the step does it."""
+        self.fill(rows, work.X, work.Y, work.w)
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Resident(Batches):
+    """The same on a GPU: which samples are next is written into memory that stays, a piece for each batch size, so that
+    a step which begins with gathering them can be recorded with it."""
+
+    next: dict[int, Array] = field(default_factory=dict)
+
+    def ready(self, rows: Array, work: Workspace) -> Filling:
+        if work.m not in self.next:
+            self.next[work.m] = self.backend.empty((work.m,), "int64")
+        self.next[work.m][...] = rows
+        return self._gather
+
+    def _gather(self, work: Workspace) -> None:
+        self.fill(self.next[work.m], work.X, work.Y, work.w)
 
 
 class Streamed:
@@ -87,6 +112,10 @@ class Streamed:
         self._send("Y", self.Y, rows, Y)
         if self.w is not None:
             self._send("w", self.w, rows, w)
+
+    def ready(self, rows: Array, work: Workspace) -> None:
+        """Fill a workspace with the samples `rows`."""
+        self.fill(rows, work.X, work.Y, work.w)
 
     def _send(self, name: str, table: Array, rows: Array, out: Array) -> None:
         if name not in self._lanes or self._lanes[name].rows < out.shape[0]:

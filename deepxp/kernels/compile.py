@@ -47,9 +47,9 @@ def body(definition: Callable[..., Any], dtype: str) -> Any:
     closure = function.__closure__ and tuple(
         type(cell)(_constant(cell.cell_contents, real, dtype)) for cell in function.__closure__
     )
-    typed = FunctionType(
-        code.replace(co_consts=constants), function.__globals__ | called, function.__name__, None, closure
-    )
+    # machine code on disk names the module it was made in, and another process need not have the user's
+    names = function.__globals__ | called | {"__name__": __name__}
+    typed = FunctionType(code.replace(co_consts=constants), names, function.__name__, None, closure)
     typed.__qualname__ = f"{definition.__qualname__}_{fingerprint(definition)}"
     return njit(error_model="numpy", fastmath=OPTIONS["fastmath"])(typed)
 

@@ -18,6 +18,7 @@ from deepxp.ops.typing import Array, Namespace
 WORKSPACE = 32 << 20  # bytes; what NVIDIA's manual of cuBLAS advises for Hopper, and enough for the others
 PLAIN, TRANSPOSED = 0, 1  # cublasOperation_t
 DEFAULT_ALGORITHM = -1  # CUBLAS_GEMM_DEFAULT
+HOST, DEVICE = 0, 1  # cublasPointerMode_t: where alpha and beta are
 
 # cudaDataType_t. NumPy has no bfloat16: its bits are kept in uint16, which nobody multiplies as whole numbers
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "uint16": 14}
@@ -40,6 +41,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cublasCreate_v2": (_pointer,),
     "cublasSetStream_v2": (_pointer, _pointer),
     "cublasSetWorkspace_v2": (_pointer, _pointer, ctypes.c_size_t),
+    "cublasSetPointerMode_v2": (_pointer, _int),
     # handle, op(A), op(B), m, n, k, alpha; A, its type, lda; B, ...; beta, C, ...; compute type, algorithm
     "cublasGemmEx": (
         *(_pointer, _int, _int, _int, _int, _int, _pointer),
@@ -49,12 +51,22 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
 """What is called, with its arguments; every call returns a status."""
 
 
-def product(xp: Namespace, A: Array, B: Array, out: Array, alpha: float = 1.0, *, tf32: bool = False) -> None:
+def product(
+    xp: Namespace,
+    A: Array,
+    B: Array,
+    out: Array,
+    alpha: float = 1.0,
+    *,
+    tf32: bool = False,
+    factors: Array | None = None,
+) -> None:
     """out = alpha A B
 
     A (p, k), B (k, q), out (p, q): each any view with one unit stride, such as W.T or a part of the flat gradient; out
     is no part of A or B. float32 is multiplied in float32, or with `tf32` in its short form; float64 in float64; two
-    operands of 16 bits are summed in float32, into out of either.
+    operands of 16 bits are summed in float32, into out of either. `factors` (2,) are alpha and 0 in float32 on the
+    device, read there when the product is computed, each time that a recorded one is.
     """
     if not _unit(out, 0):  # cuBLAS writes columns; out^T = B^T A^T is the same memory, read that way
         A, B, out = B.T, A.T, out.T
@@ -64,12 +76,18 @@ def product(xp: Namespace, A: Array, B: Array, out: Array, alpha: float = 1.0, *
     one, zero = real(alpha), real(0.0)
     left, right = _operand(A), _operand(B)
     handle = lease(xp).handle
+    places = ctypes.addressof(one), ctypes.addressof(zero)
+    if factors is not None:
+        places = factors.data.ptr, factors.data.ptr + factors.itemsize
+        handle.point(DEVICE)
     status = handle.library.cublasGemmEx(
-        *(handle.pointer, left[0], right[0], rows, columns, inner, ctypes.addressof(one)),
-        *(A.data.ptr, TYPES[kind], left[1], B.data.ptr, TYPES[B.dtype.name], right[1], ctypes.addressof(zero)),
+        *(handle.pointer, left[0], right[0], rows, columns, inner, places[0]),
+        *(A.data.ptr, TYPES[kind], left[1], B.data.ptr, TYPES[B.dtype.name], right[1], places[1]),
         *(out.data.ptr, TYPES[out.dtype.name], _leading(out), TF32 if tf32 and kind == "float32" else COMPUTE[kind]),
         DEFAULT_ALGORITHM,
     )
+    if factors is not None:
+        handle.point(HOST)
     if status:
         raise DeviceError(
             f"cuBLAS could not multiply {_words(A)} by {_words(B)} into {_words(out)}: {_said(status)} (cublasGemmEx); "
@@ -128,6 +146,10 @@ class _Handle:
         # after the stream: to set the stream takes the workspace away again
         status = self.library.cublasSetWorkspace_v2(self.pointer, self.workspace.data.ptr, WORKSPACE)
         _check(status, "cublasSetWorkspace")
+
+    def point(self, mode: int) -> None:
+        """Where the products that follow read alpha and beta."""
+        _check(self.library.cublasSetPointerMode_v2(self.pointer, mode), "cublasSetPointerMode")
 
 
 _free: dict[int, list[_Handle]] = {}  # by device

@@ -8,11 +8,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from deepxp.errors import ConfigError
 from deepxp.kernels import expressions
 from deepxp.kernels.expressions import SUM, C, Node, nodes, statements, symbols
 from deepxp.ops.updates import Rule
 
 REAL = {"float32": "float", "float64": "double"}
+TYPES = REAL | {
+    **{"bool": "bool", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long"},
+    **{"uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned", "uint64": "unsigned long long"},
+}
+"""What a table may hold, in the words of C."""
 
 
 @cache
@@ -23,7 +29,16 @@ def _text(file: str) -> str:
 @cache
 def plain(file: str, dtype: str) -> str:
     """A file of hand-written kernels."""
-    return f"typedef {REAL[dtype]} T;\n\n{_text('prelude')}\n{_text(file)}"
+    before = _text("float16") + "\n" if file == "rounding" else ""
+    return f"typedef {REAL[dtype]} T;\n\n{_text('prelude')}\n{before}{_text(file)}"
+
+
+@cache
+def gather(table: str, rows: str, out: str) -> str:
+    """gather.cu for a table, row numbers and a batch of these types; a batch may be of float16."""
+    known = TYPES | {"float16": "Half"}
+    types = "".join(f"typedef {known[x]} {name};\n" for x, name in ((table, "From"), (rows, "Row"), (out, "To")))
+    return f"typedef float T;\n\n{_text('prelude')}\n{_text('float16')}\n{types}\n{_text('gather')}"
 
 
 @cache
@@ -47,17 +62,38 @@ def _indented(lines: Sequence[str], depth: int) -> str:
 
 
 @cache
-def update(rule: Rule, states: int, rates: int, dtype: str, *, live: bool) -> str:
+def update(rule: Rule, states: int, rates: int, dtype: str, *, live: bool, gated: bool = False) -> str:
     """The kernel `elementwise(size, x0, x1, ..., rates)`: x0 is theta, x1 its gradient, the rest its state.
 
-    Live rates are one pointer, read when the kernel runs; others are numbers in the launch.
+    Live rates are one pointer, read when the kernel runs; others are numbers in the launch. Of a gated kernel the last
+    parameter is a flag: where it is 0, nothing is read or written.
     """
     x = symbols(*(f"x{i}" for i in range(2 + states)))
     names = [f"rates[{i}]" if live else f"rate{i}" for i in range(rates)]
     changed = ("x0", *(f"x{2 + i}" for i in range(states)))
     outputs = dict(zip(changed, rule(expressions, *x, *symbols(*names)), strict=True))
     parameters = ("const T *__restrict__ rates",) if live else tuple(f"T {name}" for name in names)
-    return _elementwise({f"x{i}": "T" for i in range(2 + states)}, outputs, parameters, dtype)
+    gate = ("const T *gate",) if gated else ()
+    return _elementwise({f"x{i}": "T" for i in range(2 + states)}, outputs, (*parameters, *gate), dtype)
+
+
+@cache
+def rates(of: Callable[..., Any], dtype: str) -> str:
+    """The kernel `rates(lr, t, out)` of the rates of an optimizer, computed in double."""
+    try:
+        lines, names = statements(of(*symbols("lr", "t")))
+    except TypeError as error:
+        raise ConfigError(
+            f"float16 counts the updates on the GPU, where the rates of {of.__qualname__} cannot be computed "
+            f"({error}); write them with + - * / and **, or take another precision"
+        ) from None
+    lines += [f"out[{i}] = ({REAL[dtype]}){name};" for i, name in enumerate(names)]
+    return f"""typedef double T;
+
+extern "C" __global__ void rates(const T *lr_, const {REAL[dtype]} *t_, {REAL[dtype]} *out) {{
+    const T lr = *lr_, t = *t_;
+{_indented(lines, 1)}}}
+"""
 
 
 @cache
@@ -88,6 +124,7 @@ def _elementwise(arrays: Mapping[str, str], outputs: Mapping[str, C], parameters
 
 {_text("prelude")}
 extern "C" __global__ void elementwise(Index size, {", ".join([*pointers, *parameters])}) {{
+{_indented(["if (!(*gate > (T)0)) return;"] if "const T *gate" in parameters else [], 1)}\
     Index done = 0;
     if (aligned({", ".join(f"{x}_" for x in arrays)})) {{
         done = size / N * N;

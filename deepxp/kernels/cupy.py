@@ -16,7 +16,7 @@ from deepxp.kernels import cuda
 from deepxp.kernels.cublas import product
 from deepxp.kernels.graph import record as record
 from deepxp.kernels.streams import lasting
-from deepxp.ops import activations, batches, regularization
+from deepxp.ops import activations, batches, loss_scale, regularization
 from deepxp.ops import losses as losses_of
 from deepxp.ops.activations import Activation
 from deepxp.ops.typing import Array, Namespace
@@ -27,6 +27,8 @@ MOST_BLOCKS = 4096  # of a loop over a vector; more only means that a thread goe
 MOST_ROWS = 65535  # of blocks in a grid
 PARTIAL_SUMS = 8192  # room for what blocks leave for the next kernel
 SUMMANDS = 512  # blocks that share a vector in a sum; a fixed number, so that every device adds in the same order
+KEPT = {4: 32, 8: 6}  # numbers of so many bytes that a thread of softmax.cu keeps
+CACHED = 256  # rows of 32 columns that are still in the cache of a multiprocessor when they are read again
 LONG_ROW = 8192  # numbers that a block may well add up alone
 
 
@@ -110,6 +112,19 @@ def input_gradient(xp: Namespace, W: Array, dZ: Array, dA_prev: Array) -> None:
     product(xp, W.T, dZ, dA_prev)
 
 
+# batches
+
+
+def gather(xp: Namespace, table: Array, rows: Array, out: Array) -> None:
+    """One pass from the table into the batch, in its type; out is contiguous. What C has no type for, CuPy takes."""
+    row, next = (*(stride // table.itemsize for stride in table.strides), 1)[:2]
+    if table.dtype.name not in cuda.TYPES or min(row, next) < 0:
+        batches.gather(xp, table, rows, out)
+        return
+    m, source = out.shape[0], cuda.gather(table.dtype.name, rows.dtype.name, out.dtype.name)
+    _run(xp, source, "gather", _along(out.size, out.dtype), (THREADS,), m, out.size // m, table, row, next, rows, out)
+
+
 # columns: softmax and the losses
 
 
@@ -120,11 +135,20 @@ def _columns(C: int, m: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (-(-m // width),), (width, height)
 
 
+def _kept(C: int, m: int, itemsize: int) -> int:
+    """How many columns a block can have in its registers, each row of them at least 32 bytes; 0 where it is none."""
+    widths = [w for w in (32, 16, 8, 4) if w * itemsize >= 32 and w <= m and C * w <= 1024 * KEPT[itemsize]]
+    return widths[0] if C > CACHED and widths else 0
+
+
 def _down(xp: Namespace, name: str, Z: Array, *arguments: Any, parts: int = 1) -> None:
-    source, (grid, block), sums = cuda.plain("softmax", Z.dtype.name), _columns(*Z.shape), _scratch(xp)
+    C, m = Z.shape
+    source, (grid, block), sums = cuda.plain("softmax", Z.dtype.name), _columns(C, m), _scratch(xp)
+    if parts == 1 and (width := _kept(C, m, Z.itemsize)):
+        name, grid, block = f"{name}_kept", (-(-m // width),), (width, 1024 // width)
     if parts > 1:
-        _run(xp, source, "softmax_parts", (*grid, parts), block, *Z.shape, Z, sums)
-    _run(xp, source, name, (*grid, parts), block, *Z.shape, Z, sums, *arguments)
+        _run(xp, source, "softmax_parts", (*grid, parts), block, C, m, Z, sums)
+    _run(xp, source, name, (*grid, parts), block, C, m, Z, sums, *arguments)
 
 
 def _parts(C: int, m: int) -> int:
@@ -137,7 +161,7 @@ def _softmax(xp: Namespace, Z: Array, A: Array) -> None:
 
 
 def softmax(xp: Namespace, Z: Array) -> Array:
-    """Reads Z twice, writes the result."""
+    """Reads Z once where a block can keep its columns, else twice, and writes the result."""
     A = xp.empty(Z.shape, dtype=Z.dtype)
     _softmax(xp, Z, A)
     return A
@@ -199,10 +223,35 @@ def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Ar
 
     `rates` on the device, in theta's precision, are read there whenever the kernel runs; numbers go with the launch.
     """
+    _update(xp, rule, theta, g, state, rates)
+
+
+def update_where(
+    xp: Namespace,
+    flag: Array,
+    rule: Rule,
+    theta: Array,
+    g: Array,
+    state: Sequence[Array],
+    rates: Sequence[float],
+) -> None:
+    """As above; where the flag is 0, the threads go home at once."""
+    _update(xp, rule, theta, g, state, rates, flag)
+
+
+def _update(
+    xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: Sequence[float], *gate: Array
+) -> None:
     live, real = isinstance(rates, xp.ndarray), theta.dtype.type
     numbers = (rates,) if live else tuple(map(real, rates))
-    source = cuda.update(rule, len(state), len(rates), theta.dtype.name, live=live)
-    _run(xp, source, "elementwise", _along(theta.size, theta.dtype), (THREADS,), theta.size, theta, g, *state, *numbers)
+    source = cuda.update(rule, len(state), len(rates), theta.dtype.name, live=live, gated=bool(gate))
+    arguments = (theta.size, theta, g, *state, *numbers, *gate)
+    _run(xp, source, "elementwise", _along(theta.size, theta.dtype), (THREADS,), *arguments)
+
+
+def rates_of(xp: Namespace, rates: Callable[..., tuple[float, ...]], lr: Array, t: Array, out: Array) -> None:
+    """One thread, in double."""
+    _run(xp, cuda.rates(rates, out.dtype.name), "rates", (1,), (1,), lr, t, out)
 
 
 def l2_gradient(xp: Namespace, w: Array, g: Array, strength: float) -> None:
@@ -262,10 +311,30 @@ def restore(xp: Namespace, flag: Array, old: Array, x: Array) -> None:
     _reduce(xp, "restore", x.dtype, _along(x.size, x.dtype), x.size, flag, old, x)
 
 
+def rescale(xp: Namespace, fits: Array, J: Array, S: Array, good: Array, t: Array, skipped: Array) -> None:
+    """One thread, without a word to the host."""
+    arrays = tuple((name, "T") for name in ("fits", "J", "S", "good", "t", "skipped"))
+    source = cuda.written(loss_scale.rescale, arrays, (), J.dtype.name)
+    _run(xp, source, "elementwise", (1,), (1,), 1, fits, J, S, good, t, skipped)
+
+
 # 16 bits, for `kernels.precision`
+
+
+def _round(xp: Namespace, name: str, x: Array, *arguments: Any) -> None:
+    _run(xp, cuda.plain("rounding", "float32"), name, _along(x.size, x.dtype), (THREADS,), x.size, x, *arguments)
 
 
 def to_bfloat16(xp: Namespace, x: Array, bits: Array) -> None:
     """bits (uint16) = x (float32) rounded to bfloat16, in the order of memory"""
-    source = cuda.plain("rounding", "float32")
-    _run(xp, source, "to_bfloat16", _along(x.size, x.dtype), (THREADS,), x.size, x, bits)
+    _round(xp, "to_bfloat16", x, bits)
+
+
+def to_float16(xp: Namespace, x: Array, out: Array) -> None:
+    """out (float16) = x (float32), in the order of memory"""
+    _round(xp, "to_float16", x, out)
+
+
+def to_scaled_float16(xp: Namespace, x: Array, S: Array, divisor: float, out: Array, factors: Array) -> None:
+    """out = S x as above, and factors = (1 / (S divisor), 0), alpha and beta of the product; S is read on the device"""
+    _round(xp, "to_scaled_float16", x, S, x.dtype.type(divisor), out, factors)

@@ -55,9 +55,10 @@ def _operation(form: str, kind: str = REAL) -> Callable[..., C]:
     return lambda *parts: C(Node(form, tuple(map(_node, parts)), kind))
 
 
-for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}.items():
-    setattr(C, f"__{_name}__", _operation(f"{{0}} {_sign} {{1}}"))
-    setattr(C, f"__r{_name}__", _operation(f"{{1}} {_sign} {{0}}"))
+_ARITHMETIC = {"add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "truediv": "{} / {}", "pow": "pow({}, {})"}
+for _name, _form in _ARITHMETIC.items():
+    setattr(C, f"__{_name}__", _operation(_form.format("{0}", "{1}")))
+    setattr(C, f"__r{_name}__", _operation(_form.format("{1}", "{0}")))
 for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}.items():
     setattr(C, f"__{_name}__", _operation(f"{{}} {_sign} {{}}", CONDITION))
 for _name, _sign in {"and": "&&", "or": "||"}.items():

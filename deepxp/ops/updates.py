@@ -74,3 +74,27 @@ def update(xp: Namespace, rule: Rule, theta: Array, g: Array, state: Sequence[Ar
     new = rule(xp, theta, g, *state, *rates)
     for old, value in zip((theta, *state), new, strict=True):
         old[...] = value
+
+
+def update_where(
+    xp: Namespace,
+    flag: Array,
+    rule: Rule,
+    theta: Array,
+    g: Array,
+    state: Sequence[Array],
+    rates: Sequence[float],
+) -> None:
+    """`update` where flag is 1; where it is 0, theta and state stay as they are, bit for bit, whatever g is"""
+    new = rule(xp, theta, g, *state, *rates)
+    for old, value in zip((theta, *state), new, strict=True):
+        old[...] = xp.where(flag > 0.0, value, old)
+
+
+def rates_of(xp: Namespace, rates: Callable[..., tuple[float, ...]], lr: Array, t: Array, out: Array) -> None:
+    """out = rates(lr, t), in lr's precision, for a step number t that is known where the arrays are
+
+    rates is that of an optimizer; lr and t are arrays of no dimensions, out one number for each rate.
+    """
+    for i, rate in enumerate(rates(lr, xp.asarray(t, dtype=lr.dtype))):
+        out[i : i + 1] = rate

@@ -3,9 +3,9 @@
     saxpy = Module(source).kernel("saxpy")
     saxpy((1,), (32,), [pointer_of_x, np.uint64(32), np.float32(2.0)])
 
-It checks the arithmetic, the indexing, where barriers stand, and the types of a launch's arguments, which must have the
-sizes of the kernel's parameters. A warp runs as far as it can before another, which shows many a missing barrier;
-races within a warp and between blocks, and how fast anything is, it does not show.
+It checks the arithmetic, the indexing, where barriers stand, that accesses are aligned to their size, and the types of
+a launch's arguments, which must have the sizes of the kernel's parameters. A warp runs as far as it can before another,
+which shows many a missing barrier; races within a warp and between blocks, and how fast anything is, it does not show.
 """
 
 import atexit
@@ -31,6 +31,7 @@ OPTIONS = (
     "-ffp-contract=off",
     "-U_FORTIFY_SOURCE",
     "-fno-strict-aliasing",
+    "-fsanitize=alignment",
 )
 MISSING = "CUDA source is run with g++ on x86-64 Linux, and this machine has none"
 
@@ -97,7 +98,10 @@ class Module:
             cells = [np.array(x, np.uint64 if type(x) is int else x.dtype) for x in arguments]
             pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
             three = [(ctypes.c_uint * 3)(*shape, *(1,) * (3 - len(shape))) for shape in (grid, block)]
-            if launch(pointers, *three, int(self.flush)):
+            status = launch(pointers, *three, int(self.flush))
+            if status == 1:
                 raise RuntimeError(f"some threads of {name} wait at a barrier that others never reach")
+            if status == 2:
+                raise RuntimeError(f"CUDA_ERROR_MISALIGNED_ADDRESS: {name} reads or writes 16 bytes where none begin")
 
         return run

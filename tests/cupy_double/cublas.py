@@ -23,7 +23,7 @@ SUPPORTED = {(0, 0): {FP32, TF32}, (1, 1): {FP64}, (2, 2): {FP32}, (2, 0): {FP32
 
 class Handle:
     def __init__(self) -> None:
-        self.stream, self.workspace = 0, None
+        self.stream, self.workspace, self.on_device = 0, None, False
 
 
 class Library:
@@ -60,6 +60,9 @@ class Library:
             return INVALID_VALUE
         self.handles[handle].workspace = (pointer, size)
 
+    def _SetPointerMode(self, handle, mode):
+        self.handles[handle].on_device = bool(mode)
+
     def _GemmEx(self, handle, op_a, op_b, m, n, k, alpha, a, type_a, lda, b, type_b, ldb, beta, c, type_c, ldc,
                 compute, algorithm):  # fmt: skip
         stored = ((m, k) if op_a == 0 else (k, m)), ((k, n) if op_b == 0 else (n, k)), (m, n)
@@ -73,10 +76,12 @@ class Library:
         A, B, C = (columns(x, DTYPES[kind], shape, ld) for (x, kind, ld), shape in zip(given, stored, strict=True))
         real = np.float64 if compute == FP64 else np.float32
         scalar = ctypes.c_double if compute == FP64 else ctypes.c_float
-        factor, keep = (real(scalar.from_address(pointer).value) for pointer in (alpha, beta))
+        late = self.handles[handle].on_device  # then alpha and beta are read when the product is computed
+        known = None if late else [scalar.from_address(pointer).value for pointer in (alpha, beta)]
         state.now.counters.gemms += 1
 
         def multiplied():
+            factor, keep = map(real, known or [scalar.from_address(pointer).value for pointer in (alpha, beta)])
             left, right = (numbers(X, kind, compute) for X, kind in ((A, type_a), (B, type_b)))
             with np.errstate(all="ignore"):
                 result = factor * ((left if op_a == 0 else left.T) @ (right if op_b == 0 else right.T))
@@ -84,6 +89,7 @@ class Library:
 
         workspace, _ = self.handles[handle].workspace
         reads, writes = [memory_at(a), memory_at(b)], [memory_at(c), memory_at(workspace)]
+        reads += [memory_at(pointer) for pointer in (alpha, beta) if late]
         cuda.run(multiplied, lambda value: np.copyto(C, value, casting="unsafe"), reads, writes)
 
 

@@ -105,10 +105,11 @@ def test_products_of_any_views(gpu, size):
                     assert_array_equal(flat.get()[[*range(4), *range(-5, 0)]], 7.0)
 
 
-@pytest.mark.parametrize(("kind", "bits"), [("tf32", 10), ("bf16", 8)])
+@pytest.mark.parametrize(("kind", "bits"), [("tf32", 10), ("bf16", 8), ("fp16", 11)])
 def test_shorter_products_are_as_exact_as_they_say(gpu, kind, bits):
     """An operand may be off by 2^-bits of itself, both together by twice that: half a unit in the last place of
-    bfloat16, to which deepxp rounds; a whole one of tf32, to which the hardware may cut. The sums are float32."""
+    bfloat16 and of float16, to which deepxp rounds; a whole one of tf32, to which the hardware may cut. The sums are
+    float32."""
     short = dx.backend(gpu.name, kind)
     net = dx.Network((200, 90, 7), backend=short, seed=1)
     X, _ = data(net, 50)

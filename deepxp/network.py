@@ -70,9 +70,8 @@ class Network:
             )
         if scaler is not None and scaler.shift.shape != (self.sizes[0],):
             raise ConfigError(f"the scaler has {scaler.shift.shape[0]} features, the network {self.sizes[0]} inputs")
-        if target_scaler is not None and not (
-            self.loss.name == "squared-error" and target_scaler.shift.shape == (self.sizes[-1],)
-        ):
+        units = None if target_scaler is None else (self.loss.name, *target_scaler.shift.shape)
+        if units not in (None, ("squared-error", self.sizes[-1])):
             raise ConfigError(f"target_scaler is for the {self.sizes[-1]} targets of loss='squared-error'")
         named = max(2, self.sizes[-1])
         if self.classes is not None and not self.loss.of_numbers and len(self.classes) != named:
@@ -96,7 +95,7 @@ class Network:
             self.parameters = Parameters.of(self.backend.xp, own, self.sizes)
             scaling = () if scaler is None else (scaler.shift, scaler.factor)
             self._scaling = tuple(self.backend.asarray(v, self.dtype) for v in scaling)
-            unit = () if target_scaler is None else target_scaler.inverse
+            unit = target_scaler.inverse if target_scaler else ()
             self._unit = tuple(self.backend.asarray(v[:, None], self.dtype) for v in unit)
 
     @property
@@ -216,8 +215,7 @@ class Network:
         return A[0, :] if self.sizes[-1] == 1 else A
 
     def _outputs(self, table: Array) -> Array:
-        backend, (M, _), n = self.backend, table.shape, self.sizes[-1]
-        stays = backend.owns(table)
+        backend, stays, (M, _), n = self.backend, self.backend.owns(table), table.shape, self.sizes[-1]
         out = backend.empty((n, M), self.dtype) if stays else np.empty((n, M), self.dtype)
         step = max(1, CHUNK // max(self.sizes))
         for start in range(0, M, step):

@@ -77,7 +77,7 @@ def compare(net: Network, other: str | Backend, X: Any, y: Any) -> Agreement:
 def trace(net: Network, X: Any, y: Any) -> Trace:
     """All quantities of one step, on the host: {(quantity, layer): array}."""
     table = samples(X, net.sizes[0])
-    rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
+    rows = net.as_learned(targets(y, net.loss, net.sizes[-1], table.shape[0]))
     labels = is_labels(net.loss, rows)
     backend = net.backend
     with backend.active():

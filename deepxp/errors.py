@@ -2,6 +2,8 @@
 
 Every class also derives from the built-in exception that describes it, so `except ValueError` keeps working for
 callers who do not know this module.
+
+Lines, rows, columns, samples, features, layers, steps and epochs are counted from 1 in every message.
 """
 
 

@@ -27,7 +27,7 @@ class Evaluation:
         return cls(table, targets(y, net.loss, net.sizes[-1], table.shape[0]))
 
     def run(self, net: Network) -> dict[str, float]:
-        """loss, and accuracy and f1 for classes, or r2, mae and rmse for numbers."""
+        """loss, and accuracy and f1 for classes, or r2, mae and rmse for numbers, in the unit of the targets."""
         losses, predictions = self._outputs(net)
         result = {"loss": float(losses.mean(dtype=np.float64))}
         y = self.Y if is_labels(net.loss, self.Y) else self.Y.T
@@ -50,18 +50,22 @@ class Evaluation:
             classes = class_column(net, labels=labels)
             for start in range(0, M, step):
                 Z = net.output(self.X[start : min(start + step, M), :], link=False)
-                Y = backend.asarray(self.Y[start : start + step, ...], None if labels else net.dtype)
+                Y = net.as_learned(self.Y[start : start + step, ...])
+                Y = backend.asarray(Y, None if labels else net.dtype)
                 ell, dZ = backend.empty((Z.shape[1],), net.dtype), backend.empty(Z.shape, net.dtype)
                 if classes is None:
                     backend[net.loss.evaluate](Z, Y.T, ell, dZ)
                 else:
                     backend[net.loss.evaluate_labels](Z, Y, classes, ell, dZ)  # type: ignore[index]
                 losses.append(backend.asnumpy(ell))
-                predictions.append(backend.asnumpy(net.decide(backend[net.loss.link.forward](Z))))
+                predictions.append(backend.asnumpy(net.decide(net.in_unit(backend[net.loss.link.forward](Z)))))
         return np.concatenate(losses), np.concatenate(predictions, axis=-1)
 
 
 def evaluate(net: Network, X: Any, y: Any) -> dict[str, float]:
     """J and the metrics of columns X (n[0], M) and targets y: for classes accuracy and macro F1, for several labels
-    at once subset accuracy and macro F1, for numbers R2, MAE and RMSE."""
+    at once subset accuracy and macro F1, for numbers R2, MAE and RMSE.
+
+    Where the network scales its targets, J is that of the scaled ones: half of the squared error, in variances of the
+    targets it was trained on."""
     return Evaluation.of(net, X, y).run(net)

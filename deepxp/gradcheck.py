@@ -77,7 +77,7 @@ class _Cost:
     def __init__(self, net: Network, X: Any, y: Any) -> None:
         self.net = net.to(dtype="float64")
         table = samples(X, net.sizes[0])
-        rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
+        rows = net.as_learned(targets(y, net.loss, net.sizes[-1], table.shape[0]))
         self.gradient = self.net.gradient()
         labels = is_labels(net.loss, rows)
         self.classes = class_column(self.net, labels=labels)

@@ -4,6 +4,7 @@ Inside the package columns are samples, (n, m); a table in memory keeps the numb
 is the view that the mathematics sees.
 """
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -98,10 +99,12 @@ def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
             wanted = f"({m},) or (1, {m})"
         raise ShapeError(f"y must have shape {wanted} for {m} samples and {outputs} outputs, got {y.shape}")
     _finite(y, "y")
-    if not loss.of_numbers and (y.min() < 0 or y.max() > 1):
-        sample = int(np.argmax(((y < 0) | (y > 1)).any(axis=0)))
+    least, most = (loss.least, math.inf) if loss.of_numbers else (0.0, 1.0)
+    if y.min() < least or y.max() > most:
+        sample = int(np.argmax(((y < least) | (y > most)).any(axis=0)))
+        wanted = f"of {least:g} or more" if loss.of_numbers else "between 0 and 1"
         raise DataError(
-            f"{loss.name} takes targets between 0 and 1, got {y[:, sample].tolist()} for sample {sample + 1}; "
+            f"{loss.name} takes targets {wanted}, got {y[:, sample].tolist()} for sample {sample + 1}; "
             "for numbers use loss='squared-error', for more than two classes 'softmax-cross-entropy'"
         )
     if loss.evaluate_labels:

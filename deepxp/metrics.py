@@ -67,11 +67,13 @@ def f1_per_class(y: ArrayLike, y_pred: ArrayLike, classes: int) -> Floats:
 
 
 def f1(y: ArrayLike, y_pred: ArrayLike, classes: int) -> float:
-    """Mean of `f1_per_class` over all classes, each with the same weight ("macro")
+    """Mean of `f1_per_class` over the classes that occur in y or in y_pred, each with the same weight ("macro")
 
-    A class that occurs neither in y nor in y_pred counts as 0, as in scikit-learn with all labels and zero_division=0.
+    A class that occurs in neither is not counted, as in scikit-learn.
     """
-    return float(f1_per_class(y, y_pred, classes).mean())
+    hits, true, predicted = _counts(y, y_pred, classes)
+    occurs = true + predicted > 0
+    return float(_ratio(2 * hits[occurs], (true + predicted)[occurs]).mean())
 
 
 # Several labels a sample: (k, m) indicators of 0 and 1

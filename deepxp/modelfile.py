@@ -1,7 +1,8 @@
 """A trained network as a file: safetensors, with everything else that it takes in its metadata.
 
-Tensors: `W1`, `b1`, ... `WL`, `bL`, and `scaler.shift`, `scaler.factor` where inputs are scaled. The metadata holds
-one JSON text under "deepxp": the format's number, the sizes and the names. Opened without a GPU, without pickle.
+Tensors: `W1`, `b1`, ... `WL`, `bL`; `scaler.shift`, `scaler.factor` where inputs are scaled, and `target.shift`,
+`target.factor` where targets are, which is what makes it a file of format 2. The metadata holds one JSON text under
+"deepxp": the format's number, the sizes and the names. Opened without a GPU, without pickle.
 """
 
 import json
@@ -19,7 +20,7 @@ from deepxp.errors import ModelFileError, OutOfMemoryError
 from deepxp.ops.typing import Array
 from deepxp.parameters import Parameters, count_parameters
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,35 @@ class Model:
     scaler: str | None = None
     version: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+    target_scaler: str | None = None
+
+    @property
+    def scalers(self) -> dict[str, tuple[int, ...]]:
+        """The tensors of its scalers, with their shapes."""
+        ends = {"scaler": (self.scaler, self.sizes[0]), "target": (self.target_scaler, self.sizes[-1])}
+        return {f"{end}.{name}": (n,) for end, (kind, n) in ends.items() if kind for name in ("shift", "factor")}
 
 
-def write(path: str | os.PathLike[str], model: Model, theta: Array, scaler: Mapping[str, Array]) -> None:
-    """Write the file whole, or leave what was there. Raises ModelFileError naming the path and the cause."""
+def write(path: str | os.PathLike[str], model: Model, theta: Array, scalers: Mapping[str, Array]) -> None:
+    """Write the file whole, or leave what was there; `scalers` by the names of their tensors.
+
+    Raises ModelFileError naming the path and the cause.
+    """
     parameters = Parameters.of(np, theta, model.sizes)
-    tensors = {f"scaler.{name}": np.asarray(values) for name, values in scaler.items()}
+    tensors = {name: np.asarray(values) for name, values in scalers.items()}
     for l in range(1, len(model.sizes)):
         tensors |= {f"W{l}": parameters.W[l], f"b{l}": parameters.b[l]}
-    safetensors.write(path, tensors, {"deepxp": json.dumps({"format": FORMAT, **asdict(model)})})
+    about = {"format": FORMAT, **asdict(model)}
+    if model.target_scaler is None:  # a file that format 1 has words for
+        about["format"] = 1
+        del about["target_scaler"]
+    safetensors.write(path, tensors, {"deepxp": json.dumps(about)})
 
 
 def read(path: str | os.PathLike[str], limit_bytes: int | None = None) -> tuple[Model, Array, dict[str, Array]]:
-    """The model, theta and the scaler's arrays, of a file of at most `limit_bytes`, or of as many as there is memory.
+    """The model, theta and the scalers' arrays by the names of their tensors.
+
+    Of a file of at most `limit_bytes`, or of as many as there is memory for.
 
     Raises ModelFileError for anything but a whole model file, OutOfMemoryError where it does not fit after all.
     """
@@ -69,15 +86,13 @@ def _read(path: str | os.PathLike[str], limit_bytes: int | None) -> tuple[Model,
             "deepxp.exchange.from_state_dict makes a network of dense layers in it"
         )
     model = _model(path, metadata["deepxp"])
-    needed = 2 * (len(model.sizes) - 1) + 2 * (model.scaler is not None)
+    needed = 2 * (len(model.sizes) - 1) + len(model.scalers)
     if len(tensors) != needed:
         raise ModelFileError(f"{path}: its sizes need {needed} tensors, it has {len(tensors)}")
     theta = np.empty(count_parameters(model.sizes), dtype=model.dtype)
     parameters = Parameters.of(np, theta, model.sizes)
-    scaler: dict[str, Array] = {}
-    if model.scaler is not None:
-        scaler = {name: np.empty(model.sizes[0]) for name in ("shift", "factor")}
-    wanted = {f"scaler.{name}": values for name, values in scaler.items()}
+    scalers: dict[str, Array] = {name: np.empty(shape) for name, shape in model.scalers.items()}
+    wanted = dict(scalers)
     for l in range(1, len(model.sizes)):
         wanted |= {f"W{l}": parameters.W[l], f"b{l}": parameters.b[l]}
     if set(wanted) != set(tensors):
@@ -90,7 +105,7 @@ def _read(path: str | os.PathLike[str], limit_bytes: int | None) -> tuple[Model,
                 f"the sizes need {out.dtype} {out.shape}"
             )
         out[...] = tensors[name]
-    return model, theta, scaler
+    return model, theta, scalers
 
 
 def _model(path: str | os.PathLike[str], text: str) -> Model:
@@ -137,6 +152,7 @@ def _check(values: dict[str, Any]) -> None:
         "epochs": whole(values["epochs"], 2**64),
         "classes": classes is None or (isinstance(classes, list) and several(classes, len(classes), str)),
         "scaler": values["scaler"] is None or (isinstance(values["scaler"], str) and values["scaler"] != ""),
+        "target_scaler": values.get("target_scaler") in (None, "standard"),
         "version": isinstance(values.get("version", ""), str),
         "notes": isinstance(values.get("notes", {}), dict),
     }

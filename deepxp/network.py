@@ -33,7 +33,8 @@ class Network:
 
     `hidden` is the activation of layers 1..L-1, by name or as an Activation, or one for each of them; `loss` binds
     g[L] to its cost; `dropout` is the fraction of units dropped, one number or one for each hidden layer. `scaler` is
-    applied to every input; `classes` names the classes. `W[l]`, `b[l]`, `g[l]` are indexed 1..L as in the equations.
+    applied to every input; `target_scaler` to the targets of a squared error, and undone in predictions. `classes` has
+    the names of the classes. `W[l]`, `b[l]`, `g[l]` are indexed 1..L as in the equations.
 
     Raises ConfigError for sizes, names or numbers that do not fit, DeviceError for a device that is not usable.
     """
@@ -49,6 +50,7 @@ class Network:
         dtype: str = "float32",
         dropout: float | Sequence[float] = 0.0,
         scaler: Scaler | None = None,
+        target_scaler: Scaler | None = None,
         classes: Sequence[str] | None = None,
         theta: Any = None,
     ) -> None:
@@ -58,7 +60,7 @@ class Network:
         self.g: tuple[Any, ...] = (None, *hyperparameters.check_hidden(hidden, self.L - 1), self.loss.link)
         self.dropout = hyperparameters.check_dropout(dropout, self.L - 1)
         self.dtype, self.seed = hyperparameters.check_dtype(dtype), hyperparameters.check_seed(seed)
-        self._scaler = scaler
+        self._scaler, self.target_scaler = scaler, target_scaler
         self.classes = None if classes is None else tuple(classes)
         self.epochs = 0  # trained so far: a counter of the random streams
         self.notes: Mapping[str, Any] = {}  # what the writer of the model file noted beside the network
@@ -69,11 +71,12 @@ class Network:
             )
         if scaler is not None and scaler.shift.shape != (self.sizes[0],):
             raise ConfigError(f"the scaler has {scaler.shift.shape[0]} features, the network {self.sizes[0]} inputs")
+        units = target_scaler and (self.loss.name, *target_scaler.shift.shape)
+        if units and units != ("squared-error", self.sizes[-1]):
+            raise ConfigError(f"target_scaler is for the {self.sizes[-1]} targets of loss='squared-error'")
         named = max(2, self.sizes[-1])
         if self.classes is not None and not self.loss.of_numbers and len(self.classes) != named:
-            raise ConfigError(
-                f"expected the names of {named} classes for n[L] = {self.sizes[-1]}, got {len(self.classes)}"
-            )
+            raise ConfigError(f"expected names of {named} classes for n[L] = {self.sizes[-1]}, got {len(self.classes)}")
         self.backend = backend_of(backend)
         if theta is None:
             need, free = np.dtype(self.dtype).itemsize * count_parameters(self.sizes), self.backend.free_memory()
@@ -91,6 +94,8 @@ class Network:
             self.parameters = Parameters.of(self.backend.xp, own, self.sizes)
             scaling = () if scaler is None else (scaler.shift, scaler.factor)
             self._scaling = tuple(self.backend.asarray(v, self.dtype) for v in scaling)
+            unit = target_scaler.inverse if target_scaler else ()
+            self._unit = tuple(self.backend.asarray(v[:, None], self.dtype) for v in unit)
 
     @property
     def scaler(self) -> Scaler | None:
@@ -135,6 +140,7 @@ class Network:
             dtype=dtype or self.dtype,
             dropout=self.dropout,
             scaler=self.scaler,
+            target_scaler=self.target_scaler,
             classes=self.classes,
             theta=self.backend.asnumpy(self.theta),
         )
@@ -147,7 +153,7 @@ class Network:
     def __reduce__(self) -> tuple[Any, ...]:
         hidden, theta = self.g[1:-1], self.backend.asnumpy(self.theta)
         options = {"backend": self.backend.name, "seed": self.seed, "dtype": self.dtype, "dropout": self.dropout}
-        options |= {"scaler": self.scaler, "classes": self.classes, "theta": theta}
+        options |= {"scaler": self.scaler, "target_scaler": self.target_scaler, "classes": self.classes, "theta": theta}
         return _restored, (self.sizes, hidden, self.loss, options, self.epochs, self.notes)
 
     def on(self, backend: Backend) -> "Network":
@@ -171,7 +177,7 @@ class Network:
             return Gradient.of(self.backend.xp, self.backend.zeros(self.theta.shape, self.dtype), self.sizes)
 
     def predict_proba(self, X: Any) -> Array:
-        """A[L] for columns X (n[0], m): probabilities, or the numbers of a regression, (n[L], m).
+        """A[L] for columns X (n[0], m): probabilities, or the numbers of a regression in their own unit, (n[L], m).
 
         The answer lives where X lives: NumPy in, NumPy out; an array of the network's device stays there.
         """
@@ -209,13 +215,12 @@ class Network:
         return A[0, :] if self.sizes[-1] == 1 else A
 
     def _outputs(self, table: Array) -> Array:
-        backend, (M, _), n = self.backend, table.shape, self.sizes[-1]
-        stays = backend.owns(table)
+        backend, stays, (M, _), n = self.backend, self.backend.owns(table), table.shape, self.sizes[-1]
         out = backend.empty((n, M), self.dtype) if stays else np.empty((n, M), self.dtype)
         step = max(1, CHUNK // max(self.sizes))
         for start in range(0, M, step):
             stop = min(start + step, M)
-            A = self.output(table[start:stop, :])
+            A = self.in_unit(self.output(table[start:stop, :]))
             out[:, start:stop] = A if stays else backend.asnumpy(A)
         return backend.array(out) if stays else out
 
@@ -230,6 +235,14 @@ class Network:
             forward(self.W[l], self.b[l], A, self.g[l] if l < self.L or link else IDENTITY, Z, Z)
             A = Z
         return A
+
+    def in_unit(self, A: Array) -> Array:
+        """Outputs A[L] (n[L], m) on the network's device, in the unit of the targets: deviation * A[L] + mean."""
+        return A * self._unit[0] + self._unit[1] if self._unit else A
+
+    def as_learned(self, rows: Array) -> Array:
+        """Targets (m, n[L]) or labels (m,) as the loss sees them: (y - mean) / deviation where there is a scaler."""
+        return rows if self.target_scaler is None else self.target_scaler.transform(rows, np.float64)
 
     def fill(self, X: Array, rows: Array) -> None:
         """Write rows (m, n[0]), scaled, into X (m, n[0]), memory of this device."""
@@ -282,9 +295,11 @@ class Network:
             scaler=self.scaler.kind if self.scaler else None,
             version=__version__,
             notes=self.notes if notes is None else notes,
+            target_scaler=self.target_scaler.kind if self.target_scaler else None,
         )
-        scaler = {"shift": self.scaler.shift, "factor": self.scaler.factor} if self.scaler else {}
-        modelfile.write(path, model, self.backend.asnumpy(self.theta), scaler)
+        scalers = {"scaler": self.scaler, "target": self.target_scaler}.items()
+        tensors = {f"{end}.{name}": getattr(s, name) for end, s in scalers if s for name in ("shift", "factor")}
+        modelfile.write(path, model, self.backend.asnumpy(self.theta), tensors)
 
 
 def load(
@@ -301,7 +316,9 @@ def load(
     """
     from deepxp import modelfile
 
-    model, theta, scaler = modelfile.read(path, limit_bytes)
+    model, theta, found = modelfile.read(path, limit_bytes)
+    ends = {"scaler": model.scaler, "target": model.target_scaler}
+    scalers = {end: Scaler(kind, found[f"{end}.shift"], found[f"{end}.factor"]) for end, kind in ends.items() if kind}
     known = ACTIVATIONS | {activation.name: activation for activation in activations}
     for name in model.hidden:
         if name not in known:
@@ -317,7 +334,8 @@ def load(
         seed=model.seed,
         dtype=model.dtype,
         dropout=model.dropout,
-        scaler=Scaler(model.scaler, **scaler) if model.scaler else None,
+        scaler=scalers.get("scaler"),
+        target_scaler=scalers.get("target"),
         classes=model.classes,
         theta=theta,
     )
@@ -325,9 +343,7 @@ def load(
     return net
 
 
-def _restored(
-    sizes: Sequence[int], hidden: Any, loss: Loss, options: dict[str, Any], epochs: int, notes: Mapping[str, Any]
-) -> Network:
+def _restored(sizes: Any, hidden: Any, loss: Loss, options: dict[str, Any], epochs: int, notes: Any) -> Network:
     net = Network(sizes, hidden, loss, **options)
     net.epochs, net.notes = epochs, notes
     return net

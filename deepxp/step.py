@@ -92,7 +92,7 @@ class TrainingStep:
         """
         net = self.net
         table = samples(X, net.sizes[0])
-        rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
+        rows = net.as_learned(targets(y, net.loss, net.sizes[-1], table.shape[0]))
         labels = rows.ndim == 1
         w = sample_weights(rows, table.shape[0], sample_weight)
         with net.backend.here():

@@ -1,6 +1,7 @@
 """The loop over epochs and batches around a training step."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ def train(
     on_step: Callable[[int, int, float], object] | None = None,
     on_nonfinite: str = "stop",
     on_note: Callable[[str], object] | None = None,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Checkpoints | str | os.PathLike[str] | None = None,
 ) -> History:
     """Train the network on columns X (n[0], M) and targets y: labels (M,), or columns (n[L], M).
 
@@ -56,8 +57,9 @@ def train(
     trained on too. With `patience` training stops when the validation loss has not fallen by more than `min_delta`
     for that many epochs, and the best weights are restored. Weights of samples are scaled to mean 1.
     `on_epoch(record)` is called after every epoch, `on_step(step, steps, loss)` whenever the loss has been read.
-    `checkpoints` saves the run, and goes on with it to the bits it would have ended with, had it not been interrupted;
-    it must be called with the arguments it had: only a number of epochs that the schedule does not depend on may grow.
+    `checkpoints`, a folder or a `Checkpoints`, saves the run, and goes on with it to the bits it would have ended with,
+    had it not been interrupted; it must be called with the arguments it had: only a number of epochs that the schedule
+    does not depend on may grow.
 
     Where a batch gives NaN or infinity, `on_nonfinite="stop"` raises NonFiniteError, with the weights of the last good
     epoch restored and the history in its `history`; "skip" does without its update, counts it under `skipped` in the
@@ -72,6 +74,12 @@ def train(
         raise ConfigError(f"schedule must be one such as dx.Cosine(warmup=1), got {schedule!r}")
     if patience is not None and (patience < 1 or validation is None):
         raise ConfigError("early stopping needs patience >= 1 and validation data to watch")
+    if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
+        raise ConfigError(f"validation must be a pair (X, y) of columns and their targets, got {_kind(validation)}")
+    if isinstance(checkpoints, str | os.PathLike):
+        checkpoints = Checkpoints(checkpoints)
+    if not isinstance(checkpoints, Checkpoints | None):
+        raise ConfigError(f"checkpoints must be a folder or dx.Checkpoints(folder), got {_kind(checkpoints)}")
     schedule = schedule or Constant()
     table = samples(X, net.sizes[0])
     rows = targets(y, net.loss, net.sizes[-1], table.shape[0])
@@ -84,7 +92,7 @@ def train(
             fillable, scale = net.fillable(table)
             step = TrainingStep(net, optimizer, batch_size, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite)
             need = need_of_a_step(net, optimizer, batch_size) + need_of_a_prediction(net)
-            batches = Batches.of(net.backend, fillable, rows, w, scale, need=need)
+            batches = Batches.of(net.backend, fillable, net.as_learned(rows), w, scale, need=need)
             run = _Epochs(net, step, batches, schedule, epochs, shuffle, on_step, Health(net, step, on_note))
             copied = net.backend.copied
             good, best = copied(net.theta), None if patience is None else copied(net.theta)
@@ -115,6 +123,11 @@ def train(
         raise
     except MemoryError as error:
         raise out_of_memory(net, optimizer, batch_size, free) from error
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"{' '.join(repr(value).split()):.60}" if shape is None else f"one array of shape {tuple(shape)}"
 
 
 def _loop(

@@ -208,3 +208,12 @@ def test_gelu_in_single_precision_is_close_to_gelu_in_double():
     Z = GRID.astype(np.float32)
     one, two = (gelu_backward(np, np.ones_like(z), z) for z in (Z, Z.astype(np.float64)))
     assert_allclose(one, two, rtol=1e-5, atol=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "large"), [("float32", 3e38), ("float32", 1e20), ("float64", 1e308), ("float64", 20)]
+)
+def test_the_slope_of_gelu_is_0_or_1_however_far_out(dtype, large):
+    Z = np.array([-large, large], dtype)
+    with np.errstate(over="ignore"):
+        assert_array_equal(gelu_backward(np, np.ones_like(Z), Z), [0, 1])

@@ -67,7 +67,7 @@ def run(capsys, *argv):
     code = main([*argv])
     out, err = capsys.readouterr()
     assert code == 0
-    assert all(line.endswith("is taken for the target and left out") for line in err.splitlines())
+    assert all(line.endswith(("is taken for the target and left out", "not as good")) for line in err.splitlines())
     return out
 
 
@@ -135,6 +135,17 @@ def test_features_that_do_not_match(capsys, command):
     assert "has 8 features per row, but 4 are expected by named/model.safetensors" in err
 
 
+def test_a_model_of_a_split_that_was_not_stratified_is_evaluated_on_its_own_part(capsys):
+    assert main(["train", "--hidden", "16", "--device", "cpu", "-q", "--epochs", "1", "--out", "strata"]) == 0
+    net, digits = deepxp.load(model("strata"), "cpu"), deepxp.data.digits()
+    assert net.notes["split"] == "stratified"
+    net.save("old.safetensors", notes={key: value for key, value in net.notes.items() if key != "split"})
+    rows = deepxp.rng.split(0, 1797)[:359]
+    found = json.loads(both(capsys, "evaluate", "old.safetensors", "--json").out)["metrics"]
+    assert found == deepxp.evaluate(net, digits.X[np.sort(rows)].T, digits.y[np.sort(rows)])
+    assert found != json.loads(both(capsys, "evaluate", model("strata"), "--json").out)["metrics"]
+
+
 def test_without_data_only_a_model_of_the_digits_is_evaluated(capsys):
     said = "was not trained on the digits by deepxp train; give DATA"
     assert said in fails(capsys, "evaluate", model("named"))
@@ -158,7 +169,9 @@ def both(capsys, *argv):
 
 
 def test_the_model_knows_its_columns():
-    assert deepxp.load(model("named"), "cpu").notes == {
+    notes = dict(deepxp.load(model("named"), "cpu").notes)
+    del notes["fingerprint"]
+    assert notes == {
         "trained_by": "deepxp train",
         "features": ["x0", "x1", "x2", "x3"],
         "target": "kind",
@@ -186,7 +199,9 @@ def test_columns_are_found_by_name_in_any_order_beside_others(capsys):
 
 def test_a_cell_that_is_no_number_is_found_in_a_table_whose_columns_were_chosen(capsys):
     write("hole.csv", ["id", "x3", "x2", "x1", "x0"], "ab", [1, 2], [1, 2], [1, "?"], [1, 2])
-    assert "hole.csv:3:4: '?' is text where a number belongs" in fails(capsys, "predict", model("named"), "hole.csv")
+    assert "hole.csv:3:4: '?' in column 'x1' is text where a number belongs\n" in fails(
+        capsys, "predict", model("named"), "hole.csv"
+    )
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
@@ -214,11 +229,35 @@ def test_the_target_of_the_model_is_the_target(capsys):
     out, _ = both(capsys, "evaluate", model("first"), "first.csv", "--json")
     assert json.loads(out)["metrics"]["accuracy"] > 0.8
     write("plain.csv", None, y, *X.T)
-    assert main(["train", "plain.csv", "--target", "0", *SHORT, "--out", "plain"]) == 0
+    assert main(["train", "plain.csv", "--target", "1", *SHORT, "--out", "plain"]) == 0
     assert json.loads(both(capsys, "evaluate", model("plain"), "plain.csv", "--json").out)["metrics"]["accuracy"] > 0.8
     np.savez("named.npz", X=X, y=np.zeros(len(X)), kind=y)
     assert main(["train", "named.npz", "--target", "kind", *SHORT, "--out", "npz"]) == 0
     assert json.loads(both(capsys, "evaluate", model("npz"), "named.npz", "--json").out)["metrics"]["accuracy"] > 0.8
+
+
+def test_the_data_that_a_model_was_trained_on_are_known_again(capsys):
+    out, err = both(capsys, "evaluate", model("named"), "named.csv", "--json")
+    assert json.loads(out)["trained_on"] is True
+    assert err.startswith("deepxp: note: the model was trained on named.csv: it has seen these samples")
+    X, y = blobs()
+    write("shuffled.csv", ["kind", "x3", "x2", "x1", "x0"], np.array(NAMES)[y], *X.T[::-1])
+    assert json.loads(both(capsys, "evaluate", model("named"), "shuffled.csv", "--json").out)["trained_on"] is True
+    X[45, 2] += 1e-3
+    write("other.csv", ["x0", "x1", "x2", "x3", "kind"], *X.T, np.array(NAMES)[y])
+    out, err = both(capsys, "evaluate", model("named"), "other.csv", "--json")
+    assert (json.loads(out)["trained_on"], err) == (False, err) and "has seen" not in err
+
+
+def test_the_folder_of_a_run_stands_for_its_model(capsys):
+    for command in (("evaluate", "named", "named.csv"), ("predict", "named", "new.csv"), ("check", "named")):
+        assert main([*command]) == main([command[0], f"{command[1]}/model.safetensors", *command[2:]]) == 0
+    assert main(["info", "named"]) == 0
+    assert "file        named/model.safetensors" in capsys.readouterr().out
+    Path("empty").mkdir()
+    assert "empty is a folder without model.safetensors" in fails(capsys, "predict", "empty", "new.csv")
+    Path("empty/config.toml").touch()
+    assert "go on with: deepxp train --resume --out empty" in fails(capsys, "predict", "empty", "new.csv")
 
 
 def test_a_model_file_holds_no_paths(capsys):
@@ -226,7 +265,9 @@ def test_a_model_file_holds_no_paths(capsys):
     np.save("X.npy", X)
     np.save("y.npy", y)
     assert main(["train", "X.npy", "--target", "y.npy", *SHORT, "--out", "npy"]) == 0
-    assert deepxp.load(model("npy"), "cpu").notes == {"trained_by": "deepxp train"}
+    notes = dict(deepxp.load(model("npy"), "cpu").notes)
+    assert notes.pop("fingerprint").startswith("90x4-")
+    assert notes == {"trained_by": "deepxp train"}
     assert "accuracy" in run(capsys, "evaluate", model("npy"), "X.npy", "--labels", "y.npy")
 
 
@@ -241,6 +282,34 @@ def test_evaluate_needs_targets(capsys):
     X, _ = blobs()
     np.savez("bare.npz", X=X)
     assert "bare.npz: has no targets" in fails(capsys, "evaluate", model("named"), "bare.npz")
+
+
+def test_a_model_reads_categories_as_it_learned_them(capsys):
+    random = np.random.default_rng(0)
+    cities, x = random.choice(["Oslo", "Rome, Texas", "Bergen"], 120), random.standard_normal(120)
+    days = [f"2024-01-{day:02}" for day in np.arange(120) % 28 + 1]
+    open_, kind = random.choice(["true", "false"], 120), np.where(cities == "Bergen", "far", "near")
+    write("sales.csv", ["day", "city", "open", "x", "kind"], days, cities, open_, x, kind)
+    err = fails(capsys, "train", "sales.csv", "--out", "sales")
+    assert "'2024-01-01' in column 'day' is text" in err and "--ignore day, " in err and "--categories day" in err
+    assert "unless --target names another" in err
+    wanted = ["--ignore", "day", "--categories", "city"]
+    assert main(["train", "sales.csv", *wanted, *SHORT, "--lr", "0.02", "--out", "sales"]) == 0
+    out, err = both(capsys, "evaluate", model("sales"), "sales.csv", "--json")
+    assert json.loads(out)["metrics"]["accuracy"] > 0.95
+    assert "columns that the model does not know are ignored: day" in err
+    write("unsold.csv", ["x", "city", "open"], [0, 0], ["Bergen", "Oslo"], ["true", "false"])
+    assert run(capsys, "predict", model("sales"), "unsold.csv") == "far\nnear\n"
+    assert run(capsys, "train", "--config", "sales/config.toml", "-q", "--out", "resold") == ""
+    assert deepxp.load(model("resold"), "cpu").notes == deepxp.load(model("sales"), "cpu").notes
+    write("unsold.csv", ["x", "city", "open"], [0], ["Paris"], ["true"])
+    assert "unsold.csv:2:2: 'Paris' in column 'city' is a category that the model has not seen" in fails(
+        capsys, "predict", model("sales"), "unsold.csv"
+    )
+    net = deepxp.load(model("sales"), "cpu")
+    for words in (["Oslo"], [["Oslo"] * 3, None, None], [["Oslo", 1, "x"], None, None], [None, None]):
+        net.save("odd.safetensors", notes=net.notes | {"categories": words})
+        assert "unsold.csv:2:2" in fails(capsys, "predict", "odd.safetensors", "unsold.csv")
 
 
 def test_the_test_part_of_a_file(capsys):

@@ -112,3 +112,25 @@ def test_every_row_has_a_flag_and_its_default_is_of_its_kind(capsys):
         if row.default is not None:
             assert row.metadata["kind"].read(row.default) == row.default
     assert {row.name for row in dataclasses.fields(Settings)} == {name.replace("-", "_") for name in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [("500", 500), ("500M", 5e8), ("2G", 2e9), ("2GB", 2e9), ("1.5 kB", 1500), ("1GiB", 2**30), ("3Ki", 3072), (7, 7)],
+)
+def test_bytes_have_units(said, number):
+    assert config.settings({"limit-bytes": said}).limit_bytes == number
+
+
+@pytest.mark.parametrize("said", ["2X", "G", "-1", "0", "1e9", "2 G B", "0.1", 0, 1.5, True, ""])
+def test_what_is_no_number_of_bytes_is_refused(said):
+    with pytest.raises(ConfigError, match="--limit-bytes must be a number of bytes such as 500M, 2G, 2GiB or 20000000"):
+        config.settings({"limit-bytes": said})
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [("a", ("a",)), ("day, my id", ("day", "my id")), (["a,b", 3], ("a,b", "3")), ("none", ()), ("", ())],
+)
+def test_columns_are_named_in_a_list(said, names):
+    assert config.settings({"ignore": said, "categories": said}).ignore == names

@@ -108,7 +108,7 @@ def test_a_scaler_that_single_precision_does_not_hold_is_refused(model, capsys):
 def test_without_the_packages_the_extra_is_named(model, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     code, err = failure(capsys, "--onnx", "m.onnx")
-    assert code == 2 and 'writing ONNX takes onnx: python -m pip install onnx onnxruntime' in err
+    assert code == 2 and "writing ONNX takes onnx: python -m pip install onnx onnxruntime" in err
     assert not (model.parent / "m.onnx").exists()
 
 
@@ -161,7 +161,7 @@ def test_without_onnxruntime_a_graph_is_written_and_a_check_asks_for_it(model, c
     monkeypatch.setattr("deepxp.cli.export.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert main(["export", "model.safetensors", "--onnx", "m.onnx"]) == 0
-    assert '--check needs onnxruntime: python -m pip install onnx onnxruntime' in capsys.readouterr().out
+    assert "--check needs onnxruntime: python -m pip install onnx onnxruntime" in capsys.readouterr().out
     code, err = failure(capsys, "--onnx", "other.onnx", "--check")
     assert code == 2 and "running ONNX takes onnxruntime" in err
     assert not (model.parent / "other.onnx").exists()

@@ -167,3 +167,63 @@ def test_check_finds_devices_that_differ(capsys, monkeypatch):
     monkeypatch.setattr("deepxp.agreement.compare", differing)
     assert main(["check", "--hidden", "6", "--device", "cpu"]) == 1
     assert "CPU AND GPU:0 DIFFER, first in dZ of layer 2" in capsys.readouterr().out
+
+
+# data
+
+
+SALES = "day,city,open,price,qty\n" + "".join(
+    f"2024-{i // 28 + 1:02}-{i % 28 + 1:02},{'Oslo' if i % 3 else 'Rome'},{'yes' if i % 2 else 'no'},{i / 4},{i % 4}\n"
+    for i in range(60)
+)
+
+
+def test_a_table_is_described_with_the_line_that_trains_on_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sales.csv").write_text(SALES.replace(",0.25,", ",,"))
+    assert main(["info", "sales.csv"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out == [
+        "file      sales.csv",
+        "table     a header, 60 rows, 5 columns",
+        "day       text, 60 values such as 2024-01-01, 2024-01-02, 2024-01-03",
+        "city      text, 2 values such as Rome, Oslo",
+        "open      yes or no",
+        "price     numbers from 0 to 14.75, 59 values; 1 empty cell",
+        "qty       whole numbers from 0 to 3, 4 values; the target, 4 classes to predict",
+        "to train  deepxp train sales.csv --ignore day --categories city",
+    ]
+    Path("sales.csv").write_text(SALES)
+    assert main([*out[-1].split()[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
+    assert main(["info", "sales.csv", "--target", "city", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [column["kind"] for column in found["columns"]] == ["text", "text", "yes or no", "numbers", "whole numbers"]
+    assert (found["rows"], found["header"], found["columns"][1]["target"]) == (60, True, "2 classes to predict")
+    assert found["train"] == "deepxp train sales.csv --target city --ignore day"
+
+
+def test_a_table_without_a_header_goes_by_numbers(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.tsv").write_text(SALES.partition("\n")[2].replace(",", "\t"))
+    assert main(["info", "rows.tsv"]) == 0
+    said = capsys.readouterr().out
+    assert "no header, 60 rows, 5 columns" in said
+    line = said.splitlines()[-1]
+    assert line == "to train  deepxp train rows.tsv --no-header --ignore 1 --categories 2"
+    assert main([*line.split()[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
+
+
+def test_arrays_are_described_and_what_is_nothing_known_is_said(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez(
+        "a.npz", x_train=np.eye(4, dtype=np.uint8), y_train=np.arange(4) % 2, x_test=np.eye(4), y_test=[0, 1, 0, 1]
+    )
+    assert main(["info", "a.npz"]) == 0
+    out = capsys.readouterr().out
+    assert "type       uint8" in out and "test rows  4" in out and "targets    2 classes to predict" in out
+    Path("a.foo").write_text("what is it?")
+    assert main(["info", "a.foo"]) == 1
+    assert "a.foo: is neither a model nor of a known format; known are .npz, .npy, .csv" in capsys.readouterr().err
+    assert main(["info", "gone.csv"]) == 1
+    assert "gone.csv: no such file" in capsys.readouterr().err
+    assert main(["info", "gone.safetensors"]) == 1

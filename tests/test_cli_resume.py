@@ -198,6 +198,62 @@ def test_a_run_without_a_checkpoint_begins_again(capsys, monkeypatch):
 
 
 @posix
+def test_a_run_without_a_checkpoint_knows_its_data_wherever_they_are(capsys, monkeypatch):
+    digits = deepxp.data.digits()
+    np.savez("clean.npz", X=digits.X, y=digits.y)
+    expected = whole("clean.npz", *SMALL)
+    crash("clean.npz", *SMALL, "--out", "run", "-q", after=2, monkeypatch=monkeypatch)
+    Path("clean.npz").rename("moved.npz")
+    for X, y in ((digits.X, np.roll(digits.y, 1)), (digits.X[:, ::-1], digits.y), (digits.X[:900], digits.y[:900])):
+        np.savez("clean.npz", X=X, y=y)
+        code, err = fails(capsys, "--resume", "--out", "run")
+        assert code == 2
+        assert "the run in run is one of other data than" in err and "clean.npz holds now; begin another run" in err
+    Path("clean.npz").unlink()
+    assert main(["train", "moved.npz", "--resume", "--out", "run", "-q"]) == 0
+    assert Path("run/model.safetensors").read_bytes() == expected
+
+
+def test_a_name_may_hold_what_stands_for_other_names_in_patterns(capsys, monkeypatch):
+    digits = deepxp.data.digits()
+    np.savez("[a]*?.npz", X=digits.X, y=digits.y)
+    np.savez("a.npz", X=digits.X, y=digits.y)
+    crash("a.npz", *SMALL, "-q", after=2, monkeypatch=monkeypatch)
+    train("[a]*?.npz", *SMALL, "-q", stop=2)
+    assert fails(capsys, "[b].npz", "--resume")[0] == 1
+    assert main(["train", "[a]*?.npz", "--resume"]) == 0
+    assert "from runs/[a]*?-1/checkpoint-000000038" in capsys.readouterr().out
+    assert not Path("runs/a-1/model.safetensors").exists()
+
+
+def test_a_run_that_met_nan_is_not_finished_and_says_what_to_do(capsys, monkeypatch):
+    run = deepxp.training.TrainingStep.run
+
+    def spoiled(step, *arguments, **options):
+        if step.epoch == 2:
+            step.net.theta[...] = np.inf
+        return run(step, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deepxp.training.TrainingStep, "run", spoiled)
+        assert fails(capsys, *SMALL)[0] == 1
+    assert sorted(path.name for path in Path("runs/digits-1").iterdir()) == [
+        "config.toml", "data.json", "last-good.safetensors", "metrics.jsonl",
+    ]  # fmt: skip
+    for out in ((), ("--out", "runs/digits-1")):
+        code, err = fails(capsys, "--resume", *out)
+        assert code == 2
+        assert "the run in runs/digits-1 met NaN or infinity, and would again" in err and "--on-nonfinite skip" in err
+    assert "holds a run that met NaN; choose another --out" in fails(capsys, *SMALL, "--out", "runs/digits-1")[1]
+    assert main(["evaluate", "runs/digits-1"]) == 2
+    assert "its last good model is runs/digits-1/last-good.safetensors\n" in capsys.readouterr().err
+    train(*SMALL, "-q", stop=2)
+    assert main(["train", "--resume", "-q"]) == 0  # the unfinished one, not the failed one
+    assert Path("runs/digits-2/model.safetensors").exists()
+    assert main(["train", *SMALL, "-q", "--force", "--out", "runs/digits-1"]) == 0
+    assert not Path("runs/digits-1/last-good.safetensors").exists()
+
+
 def test_a_finished_run_is_not_gone_on_with(capsys):
     expected = whole(*SMALL, "--checkpoint-every", "4epochs")
     code, err = fails(capsys, "--resume", "--out", "whole")
@@ -237,8 +293,7 @@ def test_a_run_of_other_data_with_the_same_name_is_left_alone(capsys, monkeypatc
     assert fails(capsys, "b/clean.npz", "--resume")[0] == 1
     code, err = fails(capsys, "b/clean.npz", "--resume", "--out", "runs/clean-2")
     assert code == 2
-    assert "the run in runs/clean-2 is one of " in err
-    assert "and saved nothing that would show b/clean.npz to be the same" in err
+    assert "is one of other data than b/clean.npz holds now; begin another run with another --out" in err
     assert {path: path.read_bytes() for path in Path("runs").rglob("*.*")} == before
     train("b/clean.npz", *SMALL, "-q", stop=2)
     Path("b/clean.npz").rename("clean.npz")

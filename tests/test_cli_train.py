@@ -262,9 +262,19 @@ def test_the_scaler_knows_the_training_part_only(capsys):
     X, y = blobs(3)
     np.savez("all.npz", X=X, y=y)
     result = train(capsys, "all.npz", *SMALL, "--scale", "minmax")
-    order = deepxp.rng.split(0, len(X))
-    part = X[np.sort(order[24 + 10 :])]  # 20 % to test, a tenth of the rest to validate
-    np.testing.assert_array_equal(deepxp.load(result["model"], "cpu").scaler.shift, part.min(axis=0))
+    table, order = deepxp.data.Dataset(X, y, "all"), deepxp.rng.split(0, len(X))
+    part = deepxp.data.split(table, order=order, test=0.2, validation=0.08, labels=y).train
+    np.testing.assert_array_equal(deepxp.load(result["model"], "cpu").scaler.shift, part.X.min(axis=0))
+
+
+def test_classes_keep_their_shares_in_every_part_and_it_says_so(capsys):
+    X, y = blobs(3)
+    np.savez("rare.npz", X=X, y=np.where(np.arange(len(X)) % 10, 0, 1))
+    assert main(["train", "rare.npz", *SMALL]) == 0
+    assert "to test; of every class in its share" in capsys.readouterr().out
+    np.savez("own.npz", x_train=X, y_train=y, x_test=X, y_test=y)
+    assert main(["train", "own.npz", *SMALL, "--validation", "0"]) == 0
+    assert "in its share" not in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -311,9 +321,10 @@ def test_early_stopping_keeps_the_best_weights(capsys):
     records = [json.loads(line) for line in Path("runs/digits-1/metrics.jsonl").read_text("utf-8").splitlines()]
     losses = [record["validation_loss"] for record in records]
     assert len(losses) == np.argmin(losses) + 1 + 2
-    net, order, digits = deepxp.load(result["model"], "cpu"), deepxp.rng.split(0, 1797), deepxp.data.digits()
-    rows = order[359 : 359 + 144]
-    found = deepxp.evaluate(net, digits.X[rows].T, digits.y[rows])
+    net, digits = deepxp.load(result["model"], "cpu"), deepxp.data.digits()
+    order = deepxp.rng.split(0, 1797)
+    held = deepxp.data.split(digits, order=order, test=0.2, validation=0.08, labels=digits.y).validation
+    found = deepxp.evaluate(net, held.X.T, held.y)
     np.testing.assert_allclose(found["loss"], min(losses), rtol=1e-5)
 
 
@@ -378,7 +389,7 @@ def test_a_feature_that_is_not_finite_is_named(capsys):
     np.savez("hole.npz", X=X, y=y)
     code, err = fails(capsys, "hole.npz", *SMALL)
     assert code == 1
-    assert "hole.npz, row 14, column 3: nan is not a finite number" in err
+    assert "hole.npz, row 14, feature 3: nan is not a finite number" in err
 
 
 def test_curves(drawn, capsys, tmp_path):
@@ -405,17 +416,33 @@ def test_without_matplotlib_a_line_says_how_to_get_it(drawn, capsys, tmp_path, m
     ("y", "noted"),
     [
         (np.linspace(1e5, 3e5, 60), "(mean 2e+05, deviation 5.871e+04) are learned in their own unit"),
-        (np.linspace(-500, 500, 60) + 0.5, "subtract the mean and divide by the deviation first"),
+        (np.linspace(-500, 500, 60) + 0.5, "leave out --scale-target none"),
         (np.linspace(0, 9, 60), None),
         (np.arange(60) % 2 * 1000, None),
     ],
 )
 def test_targets_far_from_unit_scale_are_warned_of(capsys, y, noted):
     np.savez("far.npz", X=np.random.default_rng(0).standard_normal((60, 3)), y=y)
-    assert main(["train", "far.npz", *SMALL, "--test", "0", "--validation", "0"]) == 0
+    more = ("--scale-target", "none", "--test", "0", "--validation", "0")
+    assert main(["train", "far.npz", *SMALL, *more]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
     assert len(notes) == (noted is not None)
     assert noted is None or noted in notes[0]
+
+
+def test_numbers_are_learned_whatever_their_unit(capsys):
+    X = np.random.default_rng(0).standard_normal((400, 3))
+    np.savez("far.npz", X=X, y=2e5 + 5e3 * X @ [1.0, -2.0, 0.5] + 100 * X[:, 0] ** 2)
+    assert main(["train", "far.npz", "--hidden", "none", "--device", "cpu", "--lr", "0.05", "--out", "far"]) == 0
+    said = capsys.readouterr().out
+    assert "targets     mean and deviation are " in said and "half of the squared error in that unit" in said
+    assert "note" not in said
+    assert main(["evaluate", "far/model.safetensors", "far.npz", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["metrics"]["r2"] > 0.99 and 1 < said["metrics"]["rmse"] < 1000 and said["metrics"]["loss"] < 0.01
+    assert main(["check", "far/model.safetensors"]) == 0
+    assert main(["info", "far/model.safetensors"]) == 0
+    assert "targets     standard" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -467,10 +494,11 @@ def test_a_delimiter_is_advised_as_a_flag(capsys):
     [
         ("try clip_norm=1.0 or a smaller lr", "try --clip-norm 1 or a smaller lr"),
         ("smaller (lr=0.001, clip_norm=0.5).", "smaller (--lr 0.001, --clip-norm 0.5)."),
-        ("x.csv: target='y' cannot be", "x.csv: --target 'y' cannot be"),
+        ("x.csv: target='y' cannot be", "x.csv: --target y cannot be"),
+        ("leave it out with ignore='my id'", "leave it out with --ignore 'my id'"),
         ("if '\\t' separates the cells, give delimiter='\\t'", "if '\\t' separates the cells, give --delimiter tab"),
         ("any table with delimiter=", "any table with --delimiter"),
-        ("loss='sigmoid-cross-entropy'", "--loss 'sigmoid-cross-entropy'"),
+        ("loss='sigmoid-cross-entropy'", "--loss sigmoid-cross-entropy"),
         (
             "class_weight needs one label for each sample; weigh the samples with sample_weight",
             "--class-weight needs one label for each sample",
@@ -482,6 +510,21 @@ def test_a_delimiter_is_advised_as_a_flag(capsys):
 )
 def test_errors_speak_of_flags(message, said):
     assert as_flags(message) == said
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["trian"], "'trian' is no command; did you mean train?"),
+        (["predikt", "m", "x.csv"], "'predikt' is no command; did you mean predict?"),
+        (["frobnicate"], "'frobnicate' is no command; there are train, evaluate, predict, "),
+        (["train", "--epoch", "3"], "unknown option --epoch; did you mean --epochs?"),
+        (["predict", "m", "x.csv", "--prob"], "unknown option --prob; did you mean --proba?"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told(capsys, argv, said):
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
 
 
 def overflowing(monkeypatch, epoch):
@@ -501,9 +544,10 @@ def test_nan_leaves_the_model_of_the_last_good_epoch(capsys, monkeypatch):
     overflowing(monkeypatch, 2)
     code, err = fails(capsys, "--schedule", "constant", *SMALL, "--epochs", "4", "--out", "run")
     assert code == 1
-    assert err.endswith(". The model of epoch 2, the last good one, is run/model.safetensors\n")
+    assert err.endswith(". The model of epoch 2, the last good one, is run/last-good.safetensors\n")
     assert "before this epoch" not in err
-    assert Path("run/model.safetensors").read_bytes() == Path("good/model.safetensors").read_bytes()
+    assert Path("run/last-good.safetensors").read_bytes() == Path("good/model.safetensors").read_bytes()
+    assert not Path("run/model.safetensors").exists()
 
 
 def test_nan_in_the_first_epoch_leaves_no_model_and_speaks_of_none(capsys, monkeypatch):

@@ -3,6 +3,7 @@ import gzip
 import numpy as np
 import pytest
 
+import deepxp.data
 from deepxp.data import load
 from deepxp.errors import DataError, DeepxpError
 
@@ -89,3 +90,9 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, damage):
                 unnamed += str(path) not in str(error)
                 refused += 1
     assert refused > 200 and unnamed == 0
+
+
+def test_only_what_is_public_is_listed():
+    assert dir(deepxp.data) == sorted(deepxp.data.__all__)
+    for name in dir(deepxp.data):
+        assert getattr(deepxp.data, name) is not None

@@ -101,20 +101,20 @@ def test_what_was_fitted_decides_not_what_is_transformed(X):
 def test_fit_names_the_value_that_is_not_finite(X, bad, kind, monkeypatch):
     monkeypatch.setattr(scaling, "BLOCK_VALUES", 30)
     X[122, 1] = bad
-    with pytest.raises(DataError, match=f"^row 123, column 2: {bad} is not a finite number$"):
+    with pytest.raises(DataError, match=f"^row 123, feature 2: {bad} is not a finite number$"):
         Scaler.fit(X, kind)
 
 
 def test_transform_names_the_value_that_is_not_finite(X):
     scaler = Scaler.fit(X)
     X[7, 2] = np.nan
-    with pytest.raises(DataError, match=r"^a\.npz, row 8, column 3: nan is not a finite number$"):
+    with pytest.raises(DataError, match=r"^a\.npz, row 8, feature 3: nan is not a finite number$"):
         scaler.transform(X, where=lambda row: f"a.npz, row {row + 1}")
 
 
 def test_transform_names_the_value_that_does_not_fit_the_dtype():
     X = np.array([[1.0, 2.0], [3.0, 1e39]])
-    with pytest.raises(DataError, match=r"^row 2, column 2: 1e\+39 does not fit float32$"):
+    with pytest.raises(DataError, match=r"^row 2, feature 2: 1e\+39 does not fit float32$"):
         Scaler.fit(X, "none").transform(X)
 
 
@@ -122,7 +122,7 @@ def test_transform_names_the_value_that_does_not_fit_the_dtype():
 @pytest.mark.parametrize("kind", ["standard", "minmax"])
 def test_a_spread_beyond_float64_is_refused(values, kind):
     X = np.array([[0.0, values[0]], [1.0, values[1]]])
-    with pytest.raises(DataError, match=r"column 2: values from .* cannot be scaled"):
+    with pytest.raises(DataError, match=r"feature 2: values from .* cannot be scaled"):
         Scaler.fit(X, kind)
 
 

@@ -81,3 +81,37 @@ def test_what_is_no_fraction_is_refused(dataset, order, share):
 def test_something_is_left_to_train_on(dataset, order):
     with pytest.raises(ConfigError, match="12 test and 8 validation rows out of 20 leave none to train on"):
         split(dataset, order=order, test=0.6, validation=0.4)
+
+
+# each class in its share
+
+
+@pytest.mark.parametrize("sizes", [(700, 200, 90, 10), (50, 50), (997, 3), (1000, 2, 1, 1)])
+def test_every_part_has_each_class_in_its_share(sizes):
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    m = len(labels)
+    dataset, order = Dataset(np.arange(m)[:, None], labels, "toy"), np.random.default_rng(0).permutation(m)
+    parts = split(dataset, order=order, test=0.2, validation=0.1, labels=labels)
+    for part, share in zip(parts, (0.7, 0.1, 0.2), strict=True):
+        assert len(part.X) == round(share * m)
+        counts = np.bincount(part.y, minlength=len(sizes))
+        np.testing.assert_allclose(counts, share * np.array(sizes), atol=1.01)
+    assert (np.bincount(parts.train.y, minlength=len(sizes)) > 0).all()
+    np.testing.assert_array_equal(np.sort(np.concatenate([part.X[:, 0] for part in parts])), np.arange(m))
+
+
+def test_a_stratified_split_follows_from_the_order_and_leaves_the_test_part_alone(dataset, order):
+    labels = np.arange(20) % 3
+    first = split(dataset, order=order, labels=labels, validation=0.1)
+    again = split(dataset, order=order, labels=labels, validation=0.5)
+    other = split(dataset, order=order[::-1], labels=labels, validation=0.1)
+    np.testing.assert_array_equal(first.test.y, again.test.y)
+    assert first.test.y.tolist() != other.test.y.tolist()
+
+
+def test_a_class_of_its_own_is_trained_on():
+    labels = np.r_[np.zeros(9, int), 1]
+    dataset = Dataset(np.arange(10)[:, None], labels, "toy")
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(10)
+        assert 1 in split(dataset, order=order, test=0.2, validation=0.2, labels=labels).train.y

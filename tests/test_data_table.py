@@ -64,7 +64,8 @@ def test_tabs(csv, name, delimiter):
         ("t", [7, 8], ("a", "b")),
         ("b", [2, 5], ("a", "t")),
         (0, [1, 4], ("b", "t")),
-        ("0", [1, 4], ("b", "t")),
+        ("1", [1, 4], ("b", "t")),
+        ("-1", [7, 8], ("a", "b")),
         (-2, [2, 5], ("a", "t")),
     ],
 )
@@ -80,7 +81,7 @@ def test_no_target_takes_every_column_for_a_feature(csv):
     np.testing.assert_array_equal(dataset.X, [[1.0, 2.0], [3.0, 4.0]])
 
 
-@pytest.mark.parametrize("target", [None, "t", "2"])
+@pytest.mark.parametrize("target", [None, "t", "3"])
 def test_samples_to_predict_may_come_with_or_without_their_target(csv, target):
     with_target = load(csv("a,b,t\n1,2,x\n"), target=target, n_features=2)
     without = load(csv("a,b\n1,2\n"), target=target, n_features=2)
@@ -130,14 +131,17 @@ def test_rows_know_their_lines(csv):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,t\n1,2,0\n3,x4,1\n", r"a\.csv:3:2: 'x4' is text where a number belongs$"),
-        ("a,b,t\n1,2,0\n1_0,4,1\n", r"a\.csv:3:1: '1_0' is text where a number belongs$"),
-        ("a,b,t\n1,2,0\n3,,1\n", r"a\.csv:3:2: the cell is empty; every feature needs a number$"),
-        ("a,b,t\n1,nan,0\n", r"a\.csv:2:2: 'nan' is not finite$"),
-        ("a,b,t\n1,2,0\n1,-inf,0\n", r"a\.csv:3:2: '-inf' is not finite$"),
+        (
+            "a,b,t\n1,2,0\n3,x4,1\n",
+            r"a\.csv:3:2: 'x4' in column 'b' is text where a number belongs; mend it, or leave .* ignore='b'$",
+        ),
+        ("a,b,t\n1,2,0\n1_0,4,1\n", r"a\.csv:3:1: '1_0' in column 'a' is text where a number belongs; mend it"),
+        ("a,b,t\n1,2,0\n3,,1\n", r"a\.csv:3:2: the cell of column 'b' is empty; every feature needs a number$"),
+        ("a,b,t\n1,nan,0\n", r"a\.csv:2:2: 'nan' in column 'b' is not finite$"),
+        ("a,b,t\n1,2,0\n1,-inf,0\n", r"a\.csv:3:2: '-inf' in column 'b' is not finite$"),
         ("a,b,t\n1,2,0\n1,2\n", r"a\.csv:3:3: 2 cells, but line 1 has 3$"),
         ("a,b,t\n1,2,0\n1,2,0,9\n", r"a\.csv:3:4: 4 cells, but line 1 has 3$"),
-        ('a,b,t\n1,2,0\n"1\n5",2,0\n', r"a\.csv:3:1: '1\\n5' is text where a number belongs$"),
+        ('a,b,t\n1,2,0\n"1\n5",2,0\n', r"a\.csv:3:1: '1\\n5' in column 'a' is text where a number belongs; mend it"),
         ('a,b,t\n1,2,0\n"1,2,0\n', r"a\.csv:3: the cells cannot be told apart: unexpected end of data$"),
         ("a,b,t\n1,2,0\n1,2,\n", r"a\.csv:3:3: the target is missing"),
         ("a,b,t\n1,2,0\n1,2,NA\n", r"a\.csv:3:3: the target 'NA' stands among numbers"),
@@ -153,12 +157,12 @@ def test_a_bad_cell_is_named_by_line_and_column(csv, text, message, block, monke
 
 @pytest.mark.parametrize(("row", "column"), [("x,0,1", 1), ("1,0,x", 3)])
 def test_columns_are_counted_in_the_file_also_behind_the_target(csv, row, column):
-    with pytest.raises(DataError, match=rf"a\.csv:2:{column}: 'x' is text where a number belongs"):
+    with pytest.raises(DataError, match=rf"a\.csv:2:{column}: 'x' in column '.' is text where a number belongs"):
         load(csv(f"a,t,b\n{row}\n"), target="t")
 
 
 def test_a_position_as_text_is_not_mistaken_for_a_cell(csv):
-    np.testing.assert_array_equal(load(csv("1,2,0\n3,4,1\n"), target="2").y, [0, 1])
+    np.testing.assert_array_equal(load(csv("1,2,0\n3,4,1\n"), target="3").y, [0, 1])
 
 
 @pytest.mark.parametrize(
@@ -180,8 +184,10 @@ def test_a_table_without_samples_is_refused(csv, text, message):
     ("target", "message"),
     [
         ("price", r"a\.csv:1: no column is named 'price'; the first row is length, width, species"),
-        (3, r"a\.csv:1: there is no column 3; the table has 3, counted from 0"),
-        (-4, r"there is no column -4"),
+        (3, r"a\.csv:1: there is no column at the position 3, counted from 0; the table has 3"),
+        ("4", r"a\.csv:1: there is no column 4; the table has 3"),
+        ("0", r"a\.csv:1: there is no column 0; the table has 3"),
+        (-4, r"there is no column at the position -4"),
     ],
 )
 def test_a_target_that_is_not_there_is_refused(csv, target, message):
@@ -190,7 +196,7 @@ def test_a_target_that_is_not_there_is_refused(csv, target, message):
 
 
 def test_a_name_that_two_columns_have_is_refused(csv):
-    with pytest.raises(DataError, match="2 columns are named 'a'; give the position of one"):
+    with pytest.raises(DataError, match="2 columns are named 'a'; give the number of one"):
         load(csv("a,a,b\n1,2,3\n"), target="a")
 
 
@@ -268,3 +274,113 @@ def test_columns_by_name_without_a_header_are_those_by_position(tmp_path):
     assert (found.target, found.ignored) == (2, ())
     assert load(path, columns=Columns(None, 0)).X.tolist() == [[2, 0], [4, 1]]
     assert load(path, columns=Columns(("a", "b"), "1")).X.tolist() == [[1, 2], [3, 4]]  # a name, not a position
+
+
+# Words
+
+
+def test_true_and_false_are_1_and_0(csv):
+    dataset = load(csv("a,open,sold,t\n1,true,NO,x\n2,False,yes,y\n"))
+    np.testing.assert_array_equal(dataset.X, [[1, 1, 0], [2, 0, 1]])
+    np.testing.assert_array_equal(load(csv("1,no,0\n2,yes,1\n")).X, [[1, 0], [2, 1]])  # they make no header
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,t\n1,yes,0\n1,maybe,0\n", r"a\.csv:3:2: 'maybe' in column 'b' is not yes or no"),
+        ("a,b,t\n1,yes,0\n1,true,0\n", r"a\.csv:3:2: 'true' in column 'b' is not yes or no"),
+        ("a,b,t\n1,yes,0\n1,,0\n", r"a\.csv:3:2: the cell of column 'b' is empty"),
+        ("a,b,t\n1,2,0\n1,no,0\n", r"a\.csv:3:2: 'no' in column 'b' is text where a number belongs"),
+    ],
+)
+def test_a_column_is_one_of_truth_values_or_of_numbers_throughout(csv, text, message):
+    with pytest.raises(DataError, match=message):
+        load(csv(text))
+
+
+SALES = "day,city,price,sold\n2024-01-01,Oslo,1.5,yes\n2024-01-02,Bergen,2.5,no\n2024-01-03,Oslo,3.5,yes\n"
+
+
+def test_a_column_of_text_is_named_with_an_example_and_what_to_do(csv):
+    said = (
+        r"a\.csv:2:1: '2024-01-01' in column 'day' is text where a number belongs; leave the column out with "
+        r"ignore='day', or make features of its words: categories='day'; the target is the last column, 'sold', unless "
+        "target= names another$"
+    )
+    with pytest.raises(DataError, match=said):
+        load(csv(SALES))
+    with pytest.raises(DataError, match=r"2:2: 'Oslo' in column 'city' .* categories='city'$"):
+        load(csv(SALES), target="sold", ignore="day")
+    with pytest.raises(DataError, match=r"1:2: 'Oslo' in column '2' .* ignore='2'"):
+        load(csv("1,Oslo,0\n"), header="no")
+
+
+@pytest.mark.parametrize("block", [1, 2**18])
+def test_categories_become_a_feature_for_each_word(csv, block, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK_CELLS", block)
+    dataset = load(csv(SALES), ignore="day", categories=["city"])
+    np.testing.assert_array_equal(dataset.X, [[0, 1, 1.5], [1, 0, 2.5], [0, 1, 3.5]])
+    np.testing.assert_array_equal(dataset.y, ["yes", "no", "yes"])
+    assert dataset.features == ("city=Bergen", "city=Oslo", "price")
+    assert (dataset.ignored, dataset.target) == (("day",), "sold")
+    assert dataset.columns == Columns(("city", "price"), "sold", (("Bergen", "Oslo"), None))
+
+
+def test_another_table_is_read_with_the_same_categories(csv):
+    columns = load(csv(SALES), ignore="day", categories="city").columns
+    found = load(csv("price,city\n9.5,Bergen\n8.5,Oslo\n"), columns=columns)
+    np.testing.assert_array_equal(found.X, [[1, 0, 9.5], [0, 1, 8.5]])
+    assert found.y is None
+    with pytest.raises(
+        DataError,
+        match=r"2:2: 'Rome' in column 'city' is a category that the model has not seen; it knows Bergen, Oslo;",
+    ):
+        load(csv("price,city\n9.5,Rome\n"), columns=columns)
+    with pytest.raises(DataError, match="the model needs the columns city, price"):
+        load(csv("1,2\n"), columns=columns)
+
+
+def test_the_target_is_the_last_column_that_is_not_ignored(csv):
+    dataset = load(csv(SALES), ignore=["day", "sold"], categories="city")
+    assert (dataset.target, dataset.features) == ("price", ("city=Bergen", "city=Oslo"))
+    for options in ({"ignore": "sold"}, {"categories": "sold"}):
+        with pytest.raises(
+            DataError, match=r":1: column 'sold' is the target, which cannot be ignored or made features"
+        ):
+            load(csv(SALES), target="sold", **options)
+
+
+def test_columns_without_a_header_go_by_their_numbers(csv):
+    text = "x7,Oslo,1.5,0\nx8,Bergen,2.5,1\n"
+    dataset = load(csv(text), header="no", ignore="1", categories=1, target="4")
+    np.testing.assert_array_equal(dataset.X, [[0, 1, 1.5], [1, 0, 2.5]])
+    np.testing.assert_array_equal(dataset.y, [0, 1])
+    assert dataset.columns == Columns((1, 2), 3, (("Bergen", "Oslo"), None), 4)
+    for new in (text, "x7,Oslo,1.5\nx8,Bergen,2.5\n"):
+        np.testing.assert_array_equal(load(csv(new), columns=dataset.columns, n_features=3).X, dataset.X)
+    front = load(csv("0,7,Oslo\n1,8,Bergen\n"), target=0, categories="3", header="no")
+    assert front.columns == Columns((1, 2), 0, (None, ("Bergen", "Oslo")), 3)
+    np.testing.assert_array_equal(load(csv("7,Oslo\n8,Bergen\n"), columns=front.columns).X, front.X)
+    with pytest.raises(
+        DataError, match="has 4 columns; the model takes tables of 3, or of 2 without column 1, the tar"
+    ):
+        load(csv(text), columns=front.columns)
+    with pytest.raises(DataError, match="a header or a sample"):
+        load(csv("a,b,0\n"), categories=["1", "2"])
+
+
+def test_a_column_of_too_many_categories_is_refused(csv):
+    text = "a,t\n" + "".join(f"n{i},0\n" for i in range(1001))
+    with pytest.raises(
+        DataError, match=r":1002:1: column 'a' has more than 1000 categories; leave it out with ignore='a'"
+    ):
+        load(csv(text), categories="a")
+    with pytest.raises(DataError, match="raise limit_bytes"):
+        load(csv(text[: text.index("n900")]), categories="a", limit_bytes=900 * 900 * 8)
+
+
+def test_categories_are_of_tables(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.ones((2, 2)), y=[0, 1])
+    with pytest.raises(ConfigError, match="is no table of text, whose columns are what ignore and categories name"):
+        load(tmp_path / "a.npz", ignore="a")

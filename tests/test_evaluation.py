@@ -1,10 +1,12 @@
+import pickle
 import warnings
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import deepxp as dx
+from deepxp.data import Scaler
 from deepxp.evaluation import Evaluation
 from deepxp.inputs import check_finite
 from deepxp.ops.losses import LOSSES, POISSON
@@ -190,3 +192,64 @@ def test_nan_in_an_array_of_another_library_is_refused_too():
     with pytest.raises(dx.DataError, match="X holds nan for sample 6"):
         check_finite(xp.asarray(X.T))
     check_finite(xp.asarray(np.ones((24, 4), np.float32)))
+
+
+# targets in their own unit
+
+UNIT = Scaler("standard", np.array([2e5, -3.0]), np.array([1e-4, 2.0]))
+
+
+def prices(m=24):
+    return UNIT.shift[:, None] + np.random.default_rng(1).standard_normal((2, m)) / UNIT.factor[:, None]
+
+
+def test_numbers_are_predicted_in_their_unit():
+    plain, net = (network((4, 6, 2), "squared-error", target_scaler=scaler) for scaler in (None, UNIT))
+    X = table().T
+    wanted = plain.predict(X) / UNIT.factor[:, None] + UNIT.shift[:, None]
+    for said in (net.predict(X), net.predict_proba(X), pickle.loads(pickle.dumps(net)).predict(X)):
+        assert_allclose(said, wanted, rtol=1e-14)
+    assert_allclose(net.to(dtype="float32").predict(X), wanted, rtol=1e-6, atol=1e-5)
+
+
+def test_metrics_are_in_the_unit_of_the_targets_and_the_loss_in_their_deviations():
+    plain, net = (network((4, 6, 2), "squared-error", target_scaler=scaler) for scaler in (None, UNIT))
+    X, y = table().T, prices()
+    found = dx.evaluate(net, X, y)
+    scaled = (y - UNIT.shift[:, None]) * UNIT.factor[:, None]
+    assert_allclose(found["loss"], dx.evaluate(plain, X, scaled)["loss"], rtol=1e-12)
+    assert_allclose(found["mae"], np.abs(net.predict(X) - y).mean(), rtol=1e-12)
+    assert_allclose(found["r2"], dx.evaluate(plain, X, scaled)["r2"], rtol=1e-9)
+
+
+def test_a_scaler_of_targets_trains_what_scaled_targets_would():
+    plain, net = (network((4, 6, 2), "squared-error", target_scaler=scaler) for scaler in (None, UNIT))
+    X, y = table().T, prices()
+    scaled = UNIT.transform(y.T, np.float64).T
+    assert dx.train(net, X, y, epochs=3, batch_size=8).loss == dx.train(plain, X, scaled, epochs=3, batch_size=8).loss
+    assert_array_equal(net.theta, plain.theta)
+    steps = [dx.TrainingStep(each, dx.Adam(), batch_size=24) for each in (plain, net)]
+    assert float(steps[0](X, scaled)) == float(steps[1](X, y))
+    assert dx.gradcheck(net, X, y).passed
+
+
+def test_a_scaler_of_targets_is_for_numbers_and_as_many_as_there_are():
+    for sizes, loss in (((4, 6, 2), "softmax-cross-entropy"), ((4, 6, 3), "squared-error")):
+        with pytest.raises(
+            dx.ConfigError, match=f"target_scaler is for the {sizes[-1]} targets of loss='squared-error'"
+        ):
+            network(sizes, loss, target_scaler=UNIT)
+
+
+def test_counts_are_learned_with_the_poisson_deviance():
+    net, X = network((4, 3, 1), POISSON), table(200).T
+    y = np.random.default_rng(3).poisson(np.exp(0.5 * X[0] + 1.0))
+    before = dx.evaluate(net, X, y)
+    dx.train(net, X, y, epochs=30, batch_size=20, optimizer=dx.Adam(lr=0.02), validation=(X, y))
+    after, said = dx.evaluate(net, X, y), net.predict(X)
+    assert set(after) == {"loss", "r2", "mae", "rmse"} and after["loss"] < 0.5 * before["loss"]
+    assert (said > 0).all() and said.max() > 5
+    assert_allclose(after["mae"], np.abs(said - y).mean())
+    assert np.isnan(net.predict(np.full((4, 1), np.nan))).all()
+    with pytest.raises(dx.DataError, match=r"poisson-deviance takes targets of 0 or more, got \[-1\] for sample 3"):
+        dx.train(net, X, np.where(np.arange(200) == 2, -1, y))

@@ -77,6 +77,12 @@ def test_rows_in_double_precision_keep_the_seconds_since_1970_apart(runtime):
 
 
 @pytest.mark.interop
+def test_numbers_leave_in_the_unit_of_the_targets(runtime):
+    unit = Scaler("standard", np.array([2e5, -3.0]), np.array([1e-4, 2.0]))
+    net = network("tanh", "squared-error", sizes=(4, 6, 2), scaler=Scaler.fit(table()), target_scaler=unit)
+    assert difference(net, to_onnx(net), table()) < 1e-6
+
+
 def test_a_network_in_double_precision_may_take_rows_in_single_precision(runtime):
     net = network(dtype="float64", scaler=Scaler.fit(table()))
     assert difference(net, to_onnx(net, rows="float32")) < 1e-13

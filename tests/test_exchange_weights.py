@@ -90,6 +90,15 @@ def test_the_scaler_leaves_as_a_part_of_the_first_layer(write, read):
     np.testing.assert_allclose(plain.predict_proba(rows.T), net.predict_proba(rows.T), rtol=1e-10)
 
 
+@pytest.mark.parametrize(("write", "read"), [(state_dict, from_state_dict), (keras_weights, from_keras)])
+def test_the_unit_of_the_targets_leaves_as_a_part_of_the_last_layer(write, read):
+    unit = Scaler("standard", np.array([2e5, -3.0]), np.array([1e-4, 2.0]))
+    net = network((4, 6, 2), loss="squared-error", target_scaler=unit, scaler=Scaler.fit(columns().T), dtype="float64")
+    plain = arrive(write(net), read, ("tanh", "squared-error"))
+    assert plain.target_scaler is None
+    np.testing.assert_allclose(plain.predict(columns()), net.predict(columns()), rtol=1e-12)
+
+
 def test_names_must_be_one_for_each_layer():
     for names in (("a", "b"), ("a", "b", "b"), ("a", "b", "c", "d")):
         for write in (state_dict, keras_weights):

@@ -127,7 +127,7 @@ def test_a_name_with_a_layer_is_never_given_a_second_exponent():
 
 def test_a_local_variable_is_shown_by_its_name():
     lines = formulas.definition(ACTIVATIONS["gelu"].backward, "dA", "Z")
-    assert [TEXT(line.target) for line in lines] == ["t", "slope", "gelu_backward"]
+    assert [TEXT(line.target) for line in lines] == ["t", "s", "gelu_backward"]
 
 
 def test_a_local_variable_cannot_take_the_name_of_an_argument_or_of_another():

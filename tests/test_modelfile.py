@@ -38,6 +38,7 @@ def swish_backward(xp, dA, Z):
 
 
 SCALER = Scaler("standard", np.arange(1.0, 5.0), np.array([0.5, 1.0, 2.0, 1 / 3]))
+UNIT = Scaler("standard", np.array([2e5, -3.0]), np.array([1e-4, 2.0]))
 
 
 # there and back
@@ -51,6 +52,7 @@ NETS = {
     "activations": {"sizes": (4, 5, 6, 7, 3), "hidden": ("gelu", "tanh", "leaky_relu")},
     "dropout": {"sizes": (4, 5, 6, 3), "dropout": (0.5, 0.1)},
     "scaler": {"scaler": SCALER},
+    "numbers in their unit": {"sizes": (4, 5, 2), "loss": "squared-error", "scaler": SCALER, "target_scaler": UNIT},
     "classes": {"classes": ("zéro", "one", "")},
     "a large seed": {"seed": 2**64 - 1},
     "everything": {"dtype": "float64", "scaler": SCALER, "dropout": 0.25, "classes": ("a", "b", "c"), "seed": 9},
@@ -67,12 +69,12 @@ def test_a_network_comes_back_as_it_was(name, tmp_path):
         assert getattr(back, field) == getattr(net, field)
     assert_array_equal(back.theta, net.theta)
     assert back.theta.dtype == net.theta.dtype
-    if net.scaler is None:
-        assert back.scaler is None
-    else:
-        assert back.scaler.kind == net.scaler.kind
-        assert_array_equal(back.scaler.shift, net.scaler.shift)
-        assert_array_equal(back.scaler.factor, net.scaler.factor)
+    for ours, theirs in ((net.scaler, back.scaler), (net.target_scaler, back.target_scaler)):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert theirs.kind == ours.kind
+            assert_array_equal(theirs.shift, ours.shift)
+            assert_array_equal(theirs.factor, ours.factor)
     assert back.predict_proba(table().T).tobytes() == net.predict_proba(table().T).tobytes()
 
 
@@ -144,6 +146,16 @@ def test_the_description_is_one_json_text(tmp_path):
     assert described["sizes"] == [4, 6, 3]
     assert (described["hidden"], described["loss"]) == (["relu"], "softmax-cross-entropy")
     assert (described["dropout"], described["classes"], described["scaler"]) == ([0.5], ["a", "b", "c"], None)
+    assert "target_scaler" not in described  # what older versions read stays as it was
+
+
+def test_a_file_with_a_scaler_of_targets_is_of_format_2(tmp_path):
+    network(sizes=(4, 5, 2), loss="squared-error", target_scaler=UNIT).save(tmp_path / "m")
+    tensors, metadata = safetensors.read(tmp_path / "m")
+    described = json.loads(metadata["deepxp"])
+    assert (described["format"], described["target_scaler"]) == (2, "standard")
+    assert_array_equal(tensors["target.shift"], UNIT.shift)
+    assert_array_equal(tensors["target.factor"], UNIT.factor)
 
 
 def names_called(tree):
@@ -228,11 +240,11 @@ def test_a_file_of_another_kind(tmp_path, content):
         dx.load(tmp_path / "m", "cpu")
 
 
-@pytest.mark.parametrize("number", [2, 10**9])
+@pytest.mark.parametrize("number", [3, 10**9])
 def test_a_newer_format(tmp_path, number):
     path = saved(tmp_path)
     rewrite(path, lambda described: described | {"format": number})
-    with pytest.raises(dx.ModelFileError, match=rf"m: model format {number}, this deepxp reads up to 1; update deepxp"):
+    with pytest.raises(dx.ModelFileError, match=rf"m: model format {number}, this deepxp reads up to 2; update deepxp"):
         dx.load(path, "cpu")
 
 
@@ -298,6 +310,7 @@ WRONG = {
     "epochs": [None, -1, 1.5, "3", [], 2**70, True],
     "classes": ["abc", 3, [1, 2, 3], [None, None, None], {}, [["a"], ["b"], ["c"]]],
     "scaler": ["", 3, [], {}, True, "standard"],
+    "target_scaler": ["", 3, [], {}, True, "minmax", "standard"],
     "version": [None, 1, []],
     "notes": [None, "", []],
     "format": [None, "1", 1.5, 0, -1, [], {}, True],
@@ -313,7 +326,7 @@ def test_a_field_of_another_type(tmp_path, field):
             dx.load(path, "cpu")
 
 
-@pytest.mark.parametrize("field", [field for field in WRONG if field not in ("version", "notes")])
+@pytest.mark.parametrize("field", [field for field in WRONG if field not in ("version", "notes", "target_scaler")])
 def test_a_field_that_is_missing(tmp_path, field):
     path = saved(tmp_path)
     rewrite(path, lambda described: {key: value for key, value in described.items() if key != field})

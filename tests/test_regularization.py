@@ -92,3 +92,14 @@ def test_a_gradient_that_is_not_finite_is_not_made_so(xp, bad):
     with np.errstate(invalid="ignore"):
         xp[clip_by_norm](g, 1.0)
     assert np.isnan(g[1])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "large"), [("float32", 3e38), ("float32", 1e20), ("float64", 1e300), ("float64", 1.0)]
+)
+@BOTH
+def test_a_gradient_whose_squares_overflow_is_scaled_to_the_limit(xp, dtype, large):
+    g = np.array([large, -large, 0, large / 2], dtype)
+    with np.errstate(over="ignore"):
+        xp[clip_by_norm](g, 0.3)
+    assert_allclose(g, 0.3 * np.array([2, -2, 0, 1]) / 3, rtol=1e-6)

@@ -1,6 +1,7 @@
 import math
 import tracemalloc
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -827,3 +828,42 @@ def test_a_failure_on_the_device_restores_its_weights(monkeypatch):
 def test_what_is_not_an_option_is_said_in_a_sentence(options, words):
     with pytest.raises(dx.ConfigError, match=words):
         dx.train(network(), *data(), **options)
+
+
+# what is easily handed in otherwise
+
+
+@pytest.mark.parametrize(
+    "validation", [np.ones((2, 4)), 0.1, (np.ones((2, 4)),), "auto"], ids=["X", "part", "one", "text"]
+)
+def test_validation_data_are_a_pair(validation):
+    net = dx.Network((2, 3), backend="cpu")
+    with pytest.raises(dx.ConfigError, match=r"validation must be a pair \(X, y\) of columns and their targets, got"):
+        dx.train(net, np.ones((2, 4)), np.arange(4) % 3, validation=validation)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_stands_for_its_checkpoints(tmp_path, kind):
+    net, X, y = dx.Network((2, 3), backend="cpu"), np.ones((2, 4)), np.arange(4) % 3
+    dx.train(net, X, y, epochs=1, checkpoints=kind(tmp_path / "new"))
+    assert (tmp_path / "new").is_dir()
+    dx.train(net, X, y, epochs=1, checkpoints=dx.Checkpoints(tmp_path / "run", every="1epoch"))
+    with pytest.raises(dx.ConfigError, match="holds checkpoints"):
+        dx.train(net, X, y, epochs=1, checkpoints=kind(tmp_path / "run"))
+    with pytest.raises(dx.ConfigError, match=r"checkpoints must be a folder or dx.Checkpoints\(folder\), got True"):
+        dx.train(net, X, y, epochs=1, checkpoints=True)
+
+
+def test_a_history_is_shown_as_a_table_of_its_last_epochs():
+    history = dx.History([{"epoch": k, "loss": 1 / k, "seconds": 0.1} for k in range(1, 8)], best_epoch=6)
+    assert repr(history).splitlines() == [
+        "History of 7 epochs, the last 5 of them; the weights are those of epoch 6",
+        "epoch    loss  seconds",
+        "    3  0.3333      0.1",
+        "    4    0.25      0.1",
+        "    5     0.2      0.1",
+        "    6  0.1667      0.1",
+        "    7  0.1429      0.1",
+    ]
+    assert repr(dx.History()) == "History of 0 epochs"
+    assert repr(dx.History([{"epoch": 1, "loss": 0.5}])).startswith("History of 1 epoch\n")

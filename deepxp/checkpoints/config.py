@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepxp.data.scaling import Scaler
 from deepxp.errors import ConfigError
 from deepxp.namespaces import asnumpy
 from deepxp.network import Network
@@ -34,10 +35,15 @@ def configuration(
         **arguments,
         "optimizer": repr(optimizer),
         "schedule": repr(schedule),
-        "scaler": None if net.scaler is None else _fingerprint([net.scaler.shift, net.scaler.factor]),
-        "data": _fingerprint(data),
+        "scaler": _scaler(net.scaler),
+        "target_scaler": _scaler(net.target_scaler),
+        "data": fingerprint(data),
     }
     return dict(json.loads(json.dumps(found, default=float)))  # a number of NumPy's is one of Python's then
+
+
+def _scaler(scaler: Scaler | None) -> str | None:
+    return None if scaler is None else fingerprint([scaler.shift, scaler.factor])
 
 
 def _named(g: Activation) -> str:
@@ -71,7 +77,7 @@ def _follows(schedule: Constant, epochs: int, fewer: int) -> bool:
     return fewer < epochs and all(schedule.factor(x, fewer) == schedule.factor(x, epochs) for x in times)
 
 
-def _fingerprint(arrays: Iterable[Array | None]) -> str:
+def fingerprint(arrays: Iterable[Array | None]) -> str:
     """A hash of arrays, wherever they are: of their types, shapes and bytes."""
     from hashlib import blake2b  # here and below: it is slow to import
 

@@ -12,9 +12,10 @@ import numpy as np
 from deepxp import data, network, rng
 from deepxp.cli import config, problem
 from deepxp.cli.confusion import as_text, confusion_of, names_of
+from deepxp.cli.folder import model_in
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SQUARED, encode_for
-from deepxp.cli.report import Report, count, shown, write_whole
+from deepxp.cli.report import Report, count, shown, tell_unit, write_whole
 from deepxp.cli.wording import visible
 from deepxp.errors import ConfigError, ModelFileError, ShapeError
 from deepxp.evaluation import evaluate as evaluation
@@ -23,16 +24,21 @@ from deepxp.network import Network
 
 def evaluate(arguments: Namespace) -> int:
     """Metrics and confusion matrix."""
-    settings = config.settings(arguments.flags)
+    settings, arguments.model = config.settings(arguments.flags), model_in(arguments.model)
     report = Report(as_json=arguments.json)
     net = _model(arguments.model, settings)
     dataset = _digits(net, arguments.model) if settings.data is None else load(settings, net, arguments.model)
     y = encode_for(net, dataset)
+    learned = net.notes.get("fingerprint") == problem.known_by(dataset.X)
+    if learned:
+        _note(f"the model was trained on {dataset.name}: it has seen these samples, and on new ones it is not as good")
     values = evaluation(net, dataset.X.T, y)
     report.line("model", f"{arguments.model} on {net.backend.name}")
     report.line("data", f"{dataset.name}: {count(len(dataset.X), 'sample')}")
+    tell_unit(report, net)
     report.line("metrics", shown(values))
     result = {"device": net.backend.name, "model": str(arguments.model), "samples": len(dataset.X), "metrics": values}
+    result["trained_on"] = learned
     names, matrix = names_of(net), confusion_of(net, dataset.X.T, y)
     if names is not None and matrix is not None:
         result |= {"classes": names, "confusion_matrix": matrix.tolist()}
@@ -45,7 +51,7 @@ def evaluate(arguments: Namespace) -> int:
 
 def predict(arguments: Namespace) -> int:
     """One prediction a row, as CSV."""
-    settings = config.settings(arguments.flags)
+    settings, arguments.model = config.settings(arguments.flags), model_in(arguments.model)
     net = _model(arguments.model, settings)
     if arguments.proba and net.loss.name == SQUARED:
         raise ConfigError(f"{arguments.model} predicts numbers; they have no probabilities, leave out --proba")
@@ -107,12 +113,12 @@ def _model(path: str, settings: Settings) -> Network:
     try:
         return network.load(path, settings.device, limit_bytes=settings.limit_bytes)
     except ModelFileError:
-        if _is_other(path):
+        if is_other(path):
             raise ConfigError(f"{path} is not a model; MODEL comes first") from None
         raise
 
 
-def _is_other(path: str) -> bool:
+def is_other(path: str) -> bool:
     """Whether a file is clearly of another format: text, or an archive or array by its first bytes."""
     try:
         with open(path, "rb") as file:
@@ -132,7 +138,8 @@ def _digits(net: Network, model: str) -> data.Dataset:
         raise ConfigError(f"{model} was not trained on the digits by deepxp train; give DATA to evaluate it on")
     if not isinstance(test, float) or not 0 < test < 1:
         raise ConfigError(f"{model} was trained on all of the digits; give DATA to evaluate it on")
-    part = data.split(digits, order=rng.split(net.seed, len(digits.X)), test=test).test
+    labels = digits.y if net.notes.get("split") == problem.STRATIFIED else None
+    part = data.split(digits, order=rng.split(net.seed, len(digits.X)), test=test, labels=labels).test
     assert part is not None
     return part
 

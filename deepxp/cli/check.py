@@ -9,6 +9,7 @@ from deepxp import agreement, network
 from deepxp.backend import backend as backend_of
 from deepxp.cli import config
 from deepxp.cli.apply import load
+from deepxp.cli.folder import model_in
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SOFTMAX, SQUARED, encode_for, problem
 from deepxp.cli.report import Report, count
@@ -63,6 +64,7 @@ def _subject(arguments: Namespace, settings: Settings) -> tuple[Network, np.ndar
         task = problem(settings)
         net, (X, y), name = task.network(settings, backend=backend_of(settings.device)), task.train, task.name
     else:
+        arguments.model = model_in(arguments.model)
         net = network.load(arguments.model, settings.device, limit_bytes=settings.limit_bytes)
         if settings.data is None:
             return net, *_random(net, _samples(net)), "random numbers"
@@ -84,4 +86,6 @@ def _random(net: Network, m: int) -> tuple[np.ndarray, np.ndarray]:
         X = X / net.scaler.factor[:, None] + net.scaler.shift[:, None]
     if net.loss.name == SOFTMAX:
         return X, random.integers(n, size=m)
-    return X, random.standard_normal((n, m)) if net.loss.name == SQUARED else random.integers(2, size=(n, m))
+    if net.loss.name != SQUARED:
+        return X, random.integers(2, size=(n, m))
+    return X, net.backend.asnumpy(net.in_unit(net.backend.asarray(random.standard_normal((n, m)), net.dtype)))

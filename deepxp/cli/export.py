@@ -98,7 +98,7 @@ def _onnx(net: Network, target: Path, arguments: Namespace) -> tuple[dict[str, A
     elif find_spec("onnxruntime"):
         words = "not looked at; --check runs it in onnxruntime"
     else:
-        words = 'not looked at; --check needs onnxruntime: python -m pip install onnx onnxruntime'
+        words = "not looked at; --check needs onnxruntime: python -m pip install onnx onnxruntime"
     write_whole(target, model.SerializeToString())
     return said, words
 

@@ -1,15 +1,18 @@
-"""The folder of a run: config.toml, metrics.jsonl, checkpoints, model.safetensors, result.json.
+"""The folder of a run: config.toml, data.json, metrics.jsonl, checkpoints, model.safetensors, result.json.
 
-Each is whole or not there. One run at a time has it.
+Each is whole or not there. One run at a time has it. A run that met NaN has last-good.safetensors in the
+place of its model, and is not finished.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from shlex import quote
 from tempfile import gettempdir
 from typing import Any
 
+from deepxp.bounded import from_json
 from deepxp.checkpoints import file
 from deepxp.checkpoints.lock import FolderLock
 from deepxp.cli.report import as_json, write_whole
@@ -17,8 +20,10 @@ from deepxp.errors import ConfigError, DeepxpError, ModelFileError
 from deepxp.network import Network
 from deepxp.runs.run import CONFIG, EPOCHS, METRICS, MODEL, RESULT
 
+DATA, LAST_GOOD = "data.json", "last-good.safetensors"
 RUNS = Path("runs")
-WRITTEN = (MODEL, METRICS, RESULT, "curves.png", f"{EPOCHS}/epoch-*.safetensors", "tensorboard/events.*")
+DATA_BYTES = 2**16
+WRITTEN = (MODEL, LAST_GOOD, METRICS, RESULT, "curves.png", f"{EPOCHS}/epoch-*.safetensors", "tensorboard/events.*")
 
 
 class Folder:
@@ -36,9 +41,13 @@ class Folder:
         if self.resume:
             if (self.path / MODEL).exists():
                 raise finished(self.path)
+            if (self.path / LAST_GOOD).exists():
+                raise failed(self.path)
             return
         if (self.path / MODEL).exists():
             raise DeepxpError(f"{self.path} already holds a model; choose another --out, or --force to replace it")
+        if (self.path / LAST_GOOD).exists():
+            raise DeepxpError(f"{self.path} holds a run that met NaN; choose another --out, or --force to replace it")
         if file.files(self.path):
             raise DeepxpError(
                 f"{self.path} already holds a run that is not finished; --resume goes on with it, --force begins anew"
@@ -50,10 +59,12 @@ class Folder:
         assert self.path is not None
         return self.path / MODEL
 
-    def open(self, config: str) -> Path:
-        """Make the folder, take its lock, and write its config.toml; a run that goes on writes it when it does.
+    def open(self, config: str, about: Mapping[str, str]) -> Path:
+        """Make the folder, take its lock, and write its config.toml and what its data are known by; a run that goes on
+        writes the former when it does.
 
-        Raises DeepxpError where that is not possible, LockedError where another run is at work in it.
+        Raises DeepxpError where that is not possible, LockedError where another run is at work in it, ConfigError where
+        a run without a checkpoint is one of other data.
         """
         try:
             if self.path is None:
@@ -66,6 +77,8 @@ class Folder:
             file.remove_temporary(self.path)
             if self.resume and file.files(self.path):
                 return self.path
+            if self.resume:
+                self._check_data(about)
             written = [path for pattern in WRITTEN for path in self.path.glob(pattern)]
             for old in (*written, *file.files(self.path)):
                 old.unlink(missing_ok=True)
@@ -74,7 +87,21 @@ class Folder:
                 f"{error.filename or self.path}: cannot be made: {error.strerror}; choose another folder with --out"
             ) from None
         write_whole(self.path / CONFIG, config)
+        write_whole(self.path / DATA, as_json(about) + "\n")
         return self.path
+
+    def _check_data(self, about: Mapping[str, str]) -> None:
+        """Raises ConfigError where the run is known to be one of other data. With a checkpoint, that tells."""
+        assert self.path is not None
+        try:
+            was = from_json((self.path / DATA).read_text(encoding="utf-8"), DATA_BYTES)
+        except (OSError, ValueError):  # of a run that was killed before it wrote it
+            return
+        if isinstance(was, dict) and any(was.get(name) != about[name] for name in ("samples", "targets")):
+            raise ConfigError(
+                f"the run in {self.path} is one of other data than {about['data']} holds now; begin another run with "
+                "another --out, or this one anew with --force"
+            )
 
     def close(self) -> None:
         """Give the lock back, if it was taken."""
@@ -94,20 +121,22 @@ class Folder:
         with (self.path / METRICS).open("a", encoding="utf-8") as metrics:
             metrics.write(as_json(record) + "\n")
 
-    def save(self, net: Network, notes: Mapping[str, Any]) -> None:
-        """Write the model, and the folder again, if it vanished while the run was at work.
+    def save(self, net: Network, notes: Mapping[str, Any], name: str = MODEL) -> Path:
+        """Write the model, and the folder again, if it vanished while the run was at work. Returns its path.
 
         Raises ModelFileError where that is not possible; the model is then in the current folder, or else in that for
         temporary files, if one of them takes it, and the error says where.
         """
+        model = self.model.with_name(name)
         with suppress(OSError):
-            self.model.parent.mkdir(parents=True, exist_ok=True)
+            model.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return net.save(self.model, notes=notes)
+            net.save(model, notes=notes)
+            return model
         except ModelFileError as error:
             failed = error
         for place in (Path.cwd(), Path(gettempdir())):
-            names = (place / f"{self.model.parent.name}-model-{number}.safetensors" for number in count(1))
+            names = (place / f"{model.parent.name}-model-{number}.safetensors" for number in count(1))
             path = next(path for path in names if not path.exists())
             with suppress(ModelFileError):
                 net.save(path, notes=notes)
@@ -118,6 +147,29 @@ class Folder:
 def finished(folder: Path) -> ConfigError:
     """What is said of a run that has its model."""
     return ConfigError(f"{folder} is finished; there is nothing to go on with, and --force begins it anew")
+
+
+def failed(folder: Path) -> ConfigError:
+    """What is said of a run that met NaN: it would meet it again."""
+    return ConfigError(
+        f"the run in {folder} met NaN or infinity, and would again, as a run goes on to the same bits; begin it anew "
+        f"with --force and a smaller --lr, --clip-norm 1 or --on-nonfinite skip; {folder / LAST_GOOD} is its last good "
+        "model"
+    )
+
+
+def model_in(path: str) -> str:
+    """The model of a run, where its folder is given in its place. Raises ConfigError where it has none."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    if (folder / MODEL).is_file():
+        return str(folder / MODEL)
+    if (folder / LAST_GOOD).is_file():
+        raise ConfigError(f"the run in {folder} met NaN or infinity; its last good model is {folder / LAST_GOOD}")
+    if (folder / CONFIG).is_file():
+        raise ConfigError(f"the run in {folder} is not finished; go on with: deepxp train --resume --out {quote(path)}")
+    raise ConfigError(f"{folder} is a folder without {MODEL}, and so none of a run")
 
 
 def _numbered(parent: Path, name: str) -> Path:

@@ -4,11 +4,14 @@ import hashlib
 import platform
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deepxp import machine, modelfile
-from deepxp.cli import config
+from deepxp.cli import config, describe
+from deepxp.cli.folder import model_in
+from deepxp.cli.options import Settings
 from deepxp.cli.report import Report, size
 from deepxp.devices import cupy_wheels, devices
 from deepxp.memory import available
@@ -18,9 +21,14 @@ OPTIONAL = ("numba", "llvmlite", "scipy", "matplotlib", "tensorboardX", "scikit-
 
 
 def run(arguments: Namespace) -> int:
-    """Versions, packages, devices; of a model what its file holds."""
+    """Versions, packages, devices; of a model what its file holds; of data what they are."""
     report = Report(as_json=arguments.json)
-    model = of_model(Path(arguments.model), config.settings(arguments.flags).limit_bytes) if arguments.model else None
+    settings = config.settings(arguments.flags)
+    if arguments.file is not None:
+        settings = replace(settings, data=model_in(arguments.file))
+        if describe.is_data(settings):
+            return _data(report, settings)
+    model = of_model(Path(str(settings.data)), settings.limit_bytes) if arguments.file else None
     found = of_machine()
     report.result(found | ({"model": model} if model else {}))
     if arguments.json:
@@ -31,6 +39,16 @@ def run(arguments: Namespace) -> int:
         report.line("")
         for name, value in model.items():
             report.line(name, _text(value))
+    return 0
+
+
+def _data(report: Report, settings: Settings) -> int:
+    found = describe.of_data(settings)
+    report.result(found)
+    said = [] if report.as_json else list(describe.lines(found))
+    width = max((len(name) for name, _ in said), default=0) + 2
+    for name, text in said:
+        report.line(f"{name:<{width}}{text}")
     return 0
 
 
@@ -96,6 +114,7 @@ def of_model(path: Path, limit_bytes: int | None = None) -> dict[str, Any]:
         "parameters": int(theta.size),
         "dropout": list(model.dropout),
         "scaler": model.scaler,
+        "targets": model.target_scaler,
         "classes": None if model.classes is None else list(model.classes),
         "epochs": model.epochs,
         "seed": model.seed,

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -59,10 +60,24 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _bytes(value: Any) -> int:
+    found = BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return int(_whole(1).read(value))
+    power = " kmgt".index(found[2].lower() or " ")
+    return _whole(1).read(int(float(found[1]) * (1024 if found[3] else 1000) ** power))  # type: ignore[no-any-return]
+
+
 def _sizes(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         value = [] if value.strip() in ("", "none") else value.split(",")
     return tuple(map(_whole(1).read, value if isinstance(value, list | tuple) else [value]))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [] if value.strip() in ("", "none") else value.split(",")
+    return tuple(_text(name).strip() for name in (value if isinstance(value, list | tuple) else [value]))
 
 
 def _header(value: Any) -> str:
@@ -94,6 +109,7 @@ def read_flag(name: str, kind: Kind, text: str | None) -> Any:
     return value
 
 
+BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", re.IGNORECASE)
 FRACTION = _number("a fraction, at least 0 and below 1", lambda x: 0 <= x < 1)
 WHOLE = _whole(1)
 POSITIVE = _number("a positive number", lambda x: 0 < x < math.inf)
@@ -102,14 +118,19 @@ TEXT = Kind("text", _text)
 CHARACTER = Kind("one character, or tab", _delimiter)
 HEADER = Kind("true, false or 'auto'", _header)
 INTERVAL = Kind("such as 2min, 1epoch, 500steps, or none", _interval)
+SIZE = Kind("a number of bytes such as 500M, 2G, 2GiB or 2000000000", _bytes)
+NAMES = Kind("columns such as id,date, or none", _names)
 SIZES = Kind("sizes such as 256,128, or none", _sizes)
 
 SCALE = (
     "inputs: standard (mean 0, deviation 1), minmax (0 to 1), range (divided by the largest), none, or auto: "
     "range for bytes, as in images, else standard"
 )
+SCALE_TARGET = "numbers to predict are learned with mean 0 and deviation 1, or none: in their own unit"
 SCHEDULE = "of the learning rate: constant, cosine (falls to 0), step (a tenth after each third of the run)"
 BATCH = "samples in a step (64; of small data fewer, so that an epoch has 20 steps)"
+IGNORE = "columns of a table that are no features, such as dates; by name, or by number from 1"
+CATEGORIES = "columns of a table whose words become features of 0 and 1, one for each word"
 LIMIT = "the most memory that a file may ask for (64 times its size, at least 256 MiB, at most 8 GiB)"
 BALANCED = "balanced: rare classes count as much as frequent ones"
 PRECISION = "of products on a GPU: fp32, tf32, bf16, fp16 (shorter, less exact; the weights stay float32)"
@@ -130,14 +151,17 @@ class Settings:
     """What a run is made of. None: not asked for, or, until the data are known, chosen by them."""
 
     data: str | None = option("data", None, TEXT, "DATA", "a file of samples; without it the bundled digits")
-    target: str | None = option("data", None, TEXT, "COLUMN", "what to predict, by name or position (the last column)")
+    target: str | None = option("data", None, TEXT, "COLUMN", "what to predict, by name or number (the last column)")
+    ignore: tuple[str, ...] = option("data", (), NAMES, "COL,COL", IGNORE)
+    categories: tuple[str, ...] = option("data", (), NAMES, "COL,COL", CATEGORIES)
     labels: str | None = option("data", None, TEXT, "FILE", "the targets alone: .npy, idx, or text with one per line")
     delimiter: str | None = option("data", None, CHARACTER, "CHAR", "what separates the cells of a table, or tab")
     header: str = option("data", "auto", HEADER, "", "whether a table starts with column names")
-    limit_bytes: int | None = option("data", None, _whole(1), "N", LIMIT)
+    limit_bytes: int | None = option("data", None, SIZE, "SIZE", LIMIT)
     test: float = option("data", 0.2, FRACTION, "X", "part of the rows held out; data with a test part use that")
     validation: float = option("data", 0.1, FRACTION, "X", "part of the remaining rows that is watched")
     scale: str = option("data", "auto", _choice(*KINDS), "KIND", SCALE)
+    scale_target: str = option("data", "standard", _choice("standard", "none"), "KIND", SCALE_TARGET)
     hidden: tuple[int, ...] = option("network", (256, 128), SIZES, "N,N", "units of the hidden layers, or none")
     activation: str = option("network", "relu", _choice(*ACTIVATIONS), "NAME", ", ".join(ACTIVATIONS))
     dropout: float = option("network", 0.0, FRACTION, "X", "part of the hidden units dropped while training")
@@ -171,7 +195,7 @@ ROWS: "dict[str, Field[Any]]" = {row.name.replace("_", "-"): row for row in fiel
 """The rows, by the name of the flag and of the key in a config file."""
 
 CHECKED = ROWS.keys() & {
-    *("target", "labels", "delimiter", "header", "limit-bytes", "scale"),
+    *("target", "ignore", "categories", "labels", "delimiter", "header", "limit-bytes", "scale", "scale-target"),
     *("hidden", "activation", "dropout", "loss", "dtype", "seed", "device"),
 }
 """The rows that `deepxp check` takes as well."""

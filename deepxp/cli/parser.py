@@ -13,7 +13,7 @@ from deepxp.errors import ConfigError
 from deepxp.version import __version__
 
 FLAG = "flag:"  # what dest begins with for a row of the table, so that those that were given can be told from the rest
-MODEL = "a model.safetensors that train wrote"
+MODEL = "a model.safetensors that train wrote, or the folder of its run"
 BOARD = "write for TensorBoard, with tensorboardX, into DIR/RUN (RUN/tensorboard)"
 READING = ("target", "labels", "delimiter", "header", "limit-bytes")
 
@@ -39,9 +39,13 @@ DATA is an .npz (X and y, or x_train, y_train, x_test, y_test), an .npy with
 --labels, a .csv or .tsv, MNIST's idx files, or svmlight, each also with .gz.
 Without DATA it is the bundled digits.
 
+Of a table the features are all columns but the target: numbers, or true and
+false, or yes and no. --ignore leaves columns out, --categories makes features
+of words. Columns are named by the header, or by their numbers, from 1.
+
 Text and whole numbers are classes, numbers with a fraction are predicted as
-numbers; --loss squared-error makes numbers of whole ones, too. They are
-learned in the unit they come in: divide prices of 200000 by 100000 first."""
+numbers; --loss squared-error makes numbers of whole ones, too. Numbers are
+learned in units of their deviation from their mean; the model keeps both."""
 TRAIN_EXAMPLES = """\
 Defaults are in parentheses. A config file is TOML with the names of these
 options as keys, as in hidden = [256, 128]. A flag goes over the file, the file
@@ -51,6 +55,7 @@ examples:
   deepxp train
   deepxp train mnist.npz --hidden 256,128 --epochs 10 --device gpu
   deepxp train iris.csv --target species --hidden none
+  deepxp train sales.csv --ignore date,id --categories city,weekday
   deepxp train houses.csv --loss squared-error --epochs 200 --patience 20
   deepxp train --config runs/digits-1/config.toml --seed 1
   deepxp train --resume --out runs/digits-1      go on where it was stopped
@@ -72,7 +77,8 @@ examples:
 """
 INFO = """\
 What a bug report should say of this machine and of the versions on it, and
-what a model file holds."""
+what a model file holds. Of a file of samples: its columns, their types and
+values, and the line that would train on it."""
 CHECK = """\
 Hold the gradient of every layer against differences of the loss, in float64,
 on a few samples; and, where a GPU is usable, every quantity of a step on the
@@ -90,6 +96,10 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command as `module` and `function`, its arguments, and in `flags` the rows of the table that were given."""
     parser, commands = _parsers()
+    command = next((word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("-")), None)
+    if command is not None and command not in commands:
+        hint = nearest(command, commands) or f"; there are {', '.join(commands)}"
+        raise ConfigError(f"{command!r} is no command{hint}")
     arguments, unknown = parser.parse_known_args(argv)
     if not hasattr(arguments, "module"):
         parser.print_help(sys.stderr)
@@ -148,9 +158,9 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     predict.add_argument("--proba", action="store_true", help="the probability of every class too, below a header")
     _json(predict)
 
-    info = command("info", "info", "[MODEL]", "versions, devices, and what a model file holds", INFO)
-    info.add_argument("model", metavar="MODEL", nargs="?", help=MODEL)
-    _rows(info, ("limit-bytes",))
+    info = command("info", "info", "[FILE]", "versions, devices, and what a file of a model or of data holds", INFO)
+    info.add_argument("file", metavar="FILE", nargs="?", help="a model, the folder of a run, or samples")
+    _rows(info, READING)
     _json(info)
 
     check = command("check", "check", "[MODEL]", "is the gradient right, and do the devices agree?", CHECK)
@@ -195,7 +205,7 @@ def _rows(parser: Parser, names: Iterable[str]) -> Any:
         if name == "data":
             parser.add_argument(f"{FLAG}data", nargs="?", **how)
             continue
-        if default not in (None, "none"):
+        if default not in (None, "none", ()):
             how["help"] += f" ({','.join(map(str, default)) if isinstance(default, tuple) else default})"
         if name == "header":
             how["action"] = argparse.BooleanOptionalAction

@@ -174,7 +174,9 @@ def _plane(one: Run, settings: Settings) -> Plane:
     labels = labels_of(net, y)
     if labels is None:
         raise ConfigError("--boundary is one between classes; this network predicts numbers, or several labels at once")
-    return Plane(net, X, labels, problem.columns_of(net).features)
+    features = problem.columns_of(net).features or ()
+    names = tuple(name for name in features if isinstance(name, str))
+    return Plane(net, X, labels, names if len(names) == 2 else None)
 
 
 def _nets(files: Sequence[Path], settings: Settings) -> Iterator[tuple[int, Network]]:

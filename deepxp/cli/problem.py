@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from deepxp import data, rng
+from deepxp.checkpoints.config import fingerprint
 from deepxp.cli.options import Settings
 from deepxp.cli.report import count
 from deepxp.data.places import in_file
@@ -16,7 +17,8 @@ from deepxp.errors import ConfigError, DataError
 from deepxp.network import Network
 
 SOFTMAX, SIGMOID, SQUARED = "softmax-cross-entropy", "sigmoid-cross-entropy", "squared-error"
-TRAINED_BY, DIGITS = "deepxp train", "digits"
+TRAINED_BY, DIGITS, STRATIFIED = "deepxp train", "digits", "stratified"
+SEEN = 4096  # rows of a table that are looked at, to know it again
 WORDS = {
     "classes": "one class for each sample",
     "multilabel": "several labels at once",
@@ -46,6 +48,8 @@ class Problem:
     validation: Part | None
     test: Part | None
     notes: Mapping[str, Any]  # for the model file
+    about: Mapping[str, Any]  # what these data can be known by again
+    stratified: bool  # whether rows were held out, of each class its share
 
     @property
     def features(self) -> int:
@@ -54,6 +58,9 @@ class Problem:
     def network(self, settings: Settings, **more: Any) -> Network:
         """The network that the settings describe, with its scaler fitted on the training part."""
         scaler = data.Scaler.fit(self.table.X, settings.scale, self.table.where)
+        y, unit = np.asarray(self.table.y), None
+        if self.loss == SQUARED and settings.scale_target != "none":
+            unit = data.Scaler.fit(y[:, None] if y.ndim == 1 else y, settings.scale_target, self.table.where_y)
         return Network(
             (self.features, *settings.hidden, self.outputs),
             settings.activation,
@@ -62,6 +69,7 @@ class Problem:
             dtype=settings.dtype,
             dropout=settings.dropout,
             scaler=scaler,
+            target_scaler=unit,
             classes=self.classes,
             **more,
         )
@@ -89,11 +97,13 @@ def load(settings: Settings, n_features: int | None = None, columns: Columns = B
         n_features=n_features,
         limit_bytes=settings.limit_bytes,
         columns=columns,
+        ignore=settings.ignore,
+        categories=settings.categories,
     )
     for X, where in ((found.X, found.where), (found.X_test, in_file(f"{found.name}, test part"))):
         if X is not None and X.dtype.kind == "f" and not np.isfinite(X).all():
             i, j = np.argwhere(~np.isfinite(X))[0]
-            raise DataError(f"{where(int(i))}, column {j + 1}: {X[i, j]} is not a finite number")
+            raise DataError(f"{where(int(i))}, feature {j + 1}: {X[i, j]} is not a finite number")
     return found
 
 
@@ -114,6 +124,7 @@ def problem(settings: Settings) -> Problem:
         order=rng.split(settings.seed, len(dataset.X)),
         test=settings.test,
         validation=settings.validation * rest,
+        labels=targets.y if targets.kind == "classes" else None,
     )
     train, validation, test = (_part(part) if part else None for part in parts)
     assert train is not None
@@ -127,17 +138,28 @@ def problem(settings: Settings) -> Problem:
         train,
         validation,
         test,
-        _notes(settings, dataset),
+        _notes(settings, dataset) | {"fingerprint": known_by(dataset.X)},
+        {"data": dataset.name, "samples": known_by(dataset.X), "targets": fingerprint([targets.y])},
+        targets.kind == "classes" and len(parts.train.X) < len(dataset.X),
     )
+
+
+def known_by(X: np.ndarray) -> str:
+    """A hash that a table (m, n) is known by again: of its size, its type and rows from all over it."""
+    rows = np.unique(np.linspace(0, len(X) - 1, SEEN).astype(np.intp))
+    return f"{len(X)}x{X.shape[1]}-{fingerprint([X[rows]])}"
 
 
 def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
     """What a model file says of the data: the columns of a table, and which part of the digits is new to the model."""
     notes: dict[str, Any] = {"trained_by": TRAINED_BY}
     if settings.data is None:
-        return notes | {"data": DIGITS, "test": settings.test}
-    if dataset.features is not None and len(set(dataset.features)) == len(dataset.features):
-        notes["features"] = list(dataset.features)
+        return notes | {"data": DIGITS, "test": settings.test, "split": STRATIFIED}
+    columns = dataset.columns
+    if columns.features is not None:
+        notes["features"] = list(columns.features)
+        notes |= {"categories": list(columns.categories)} if columns.categories else {}
+        notes |= {"width": columns.width} if columns.width else {}
     target = dataset.target
     if target is None and settings.labels is None and ".npz" in Path(settings.data).name.lower():
         target = settings.target  # the name of the array
@@ -145,11 +167,30 @@ def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
 
 
 def columns_of(net: Network) -> Columns:
-    """The columns that a network was trained on, as far as its file says so."""
-    features, target = net.notes.get("features"), net.notes.get("target")
-    named = isinstance(features, list) and len(features) == net.sizes[0] and all(isinstance(x, str) for x in features)
-    fits = isinstance(target, str) or type(target) is int
-    return Columns(tuple(features) if named else None, target if fits else None)  # type: ignore[arg-type]
+    """The columns that a network was trained on, as far as its file says so; what no run writes is left out."""
+    features, target, categories = (net.notes.get(name) for name in ("features", "target", "categories"))
+    width = net.notes.get("width", 0)
+    known = Columns(None, target if isinstance(target, str) or type(target) is int else None)
+    if not isinstance(features, list):
+        return known
+    kind = int if width else str
+    words = categories if isinstance(categories, list) else [None] * len(features)
+    sound = (
+        all(type(name) is kind for name in features)
+        and len(words) == len(features)
+        and all(each is None or _are_words(each) for each in words)
+        and sum(1 if each is None else len(each) for each in words) == net.sizes[0]
+        and (not width or (type(width) is type(target) is int and all(0 <= at < width for at in (*features, target))))
+    )
+    if not sound:
+        return known
+    found = tuple(None if each is None else tuple(each) for each in words) if any(words) else ()
+    return Columns(tuple(features), known.target, found, width)
+
+
+def _are_words(found: Any) -> bool:
+    """Whether something from a file is a list of different words."""
+    return isinstance(found, list) and all(isinstance(word, str) for word in found) and len(set(found)) == len(found)
 
 
 def encode_for(net: Network, dataset: data.Dataset) -> np.ndarray:

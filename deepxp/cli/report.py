@@ -11,6 +11,7 @@ from typing import Any
 
 from deepxp.cli.wording import visible
 from deepxp.errors import DeepxpError
+from deepxp.network import Network
 
 WIDTH = 12  # of the names that lines begin with
 
@@ -56,6 +57,17 @@ def shown(metrics: Mapping[str, float]) -> str:
     last = {"loss": metrics["loss"]} if "loss" in metrics else {}
     ordered = {name: value for name, value in metrics.items() if name != "loss"} | last
     return ", ".join(f"{name} {_number(name, value)}" for name, value in ordered.items())
+
+
+def tell_unit(report: Report, net: Network) -> None:
+    """The unit that numbers were learned in, and so that of the loss, where it is not their own."""
+    if net.target_scaler is None:
+        return
+    known = zip(net.target_scaler.shift[:3], net.target_scaler.factor, strict=False)
+    more = ", ..." if net.sizes[-1] > 3 else ""
+    means = ", ".join(f"{mean:.4g} and {1 / factor:.4g}" for mean, factor in known) + more
+    report.line("targets", f"mean and deviation are {means}: learned as (y - mean) / deviation")
+    report.line("loss", "half of the squared error in that unit; r2, mae and rmse are of the numbers as they are")
 
 
 def _number(name: str, value: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepxp.checkpoints.file import files
 from deepxp.cli import config
-from deepxp.cli.folder import RUNS, finished
+from deepxp.cli.folder import DATA, LAST_GOOD, RUNS, failed, finished
 from deepxp.cli.options import ROWS, Settings
 from deepxp.errors import ConfigError, DeepxpError
 from deepxp.runs.run import CONFIG, MODEL
@@ -34,8 +34,10 @@ def settings(flags: Mapping[str, Any], file: str | None, name: str) -> Settings:
     was = config.settings({}, str(folder / CONFIG))
     if (folder / MODEL).exists():
         raise finished(folder)
+    if (folder / LAST_GOOD).exists():
+        raise failed(folder)
     data = asked.get("data") or was.data
-    if not files(folder) and not _same(data, was.data):
+    if not files(folder) and not (folder / DATA).is_file() and not _same(data, was.data):
         raise ConfigError(
             f"the run in {folder} is one of {was.data or 'the digits'}, and saved nothing that would show {data} to be "
             "the same; begin another run with another --out, or this one anew with --force"
@@ -68,12 +70,17 @@ def _last(name: str, data: str | None) -> Path:
     numbers = [path.name.removeprefix(f"{name}-") for path in RUNS.glob(f"{escape(name)}-*")]
     found = [RUNS / f"{name}-{n}" for n in sorted((n for n in numbers if n.isdecimal()), key=int, reverse=True)]
     begun = [folder for folder in found if (folder / CONFIG).is_file() and not (folder / MODEL).exists()]
+    bad = [folder for folder in begun if (folder / LAST_GOOD).exists()]
+    begun = [folder for folder in begun if folder not in bad]
     for folder in begun:
         if _same(data, config.settings({}, str(folder / CONFIG)).data):
             return folder
     for folder in begun:
         if data is not None and files(folder):
             return folder
+    for folder in bad:
+        if _same(data, config.settings({}, str(folder / CONFIG)).data):
+            raise failed(folder)
     if found and len(begun) < len(found):
         raise DeepxpError(f"no run of {data or 'the digits'} in {RUNS} is unfinished; without --resume one begins")
     raise DeepxpError(f"{RUNS} holds no run of {data or 'the digits'} that could go on; without --resume one begins")

@@ -17,11 +17,11 @@ from deepxp.checkpoints.position import Position
 from deepxp.checkpoints.saver import Checkpoints
 from deepxp.cli import config, resume
 from deepxp.cli.choices import batch_size_of, optimizer_of, schedule_of
-from deepxp.cli.folder import Folder
+from deepxp.cli.folder import LAST_GOOD, Folder
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import Problem, problem
 from deepxp.cli.progress import Progress
-from deepxp.cli.report import Report, count, shown, size
+from deepxp.cli.report import Report, count, shown, size, tell_unit
 from deepxp.cli.signals import Signals, StoppedBySignal
 from deepxp.cli.views import Views, result_of
 from deepxp.cli.wording import as_flags
@@ -35,7 +35,7 @@ from deepxp.network import Network
 from deepxp.optimizers import Optimizer
 
 MANY = 20  # classes from which on whole numbers may be meant as numbers
-FAR = 100  # mean or deviation of targets from which on they are hard to learn
+FAR = 100  # mean or deviation of targets from which on they are hard to learn in their own unit
 
 
 def run(arguments: Namespace) -> int:
@@ -86,7 +86,7 @@ def _train(
     scale = net.scaler.kind if net.scaler else "none"
     resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
     resolved = replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))
-    path = folder.open(config.dumps(resolved))
+    path = folder.open(config.dumps(resolved), task.about)
     views.begin(path, net, settings.keep_epochs, task.notes)
     _introduce(report, settings, task, net, optimizer)
     if folder.resume and not files(path):
@@ -98,8 +98,8 @@ def _train(
         said, epochs = str(error).removesuffix(KEPT), len(getattr(error.history, "records", ()))
         if not epochs:
             raise NonFiniteError(said) from None
-        folder.save(net, task.notes)
-        raise NonFiniteError(f"{said}. The model of epoch {epochs}, the last good one, is {folder.model}") from None
+        saved = folder.save(net, task.notes, LAST_GOOD)
+        raise NonFiniteError(f"{said}. The model of epoch {epochs}, the last good one, is {saved}") from None
     seconds = time.perf_counter() - started
     folder.save(net, task.notes)
     if history.stopped_early:
@@ -249,7 +249,10 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     need, held = memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
     report.line("device", device_line(settings.device, net.backend))
     report.line("data", str(task))
-    report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part))
+    if told := _columns(task):
+        report.line("columns", told)
+    shares = "; of every class in its share" if task.stratified else ""
+    report.line("parts", "; ".join(f"{part.X.shape[1]:,} {what}" for what, part in parts.items() if part) + shares)
     report.line("network", whole_network_line(net))
     free = net.backend.free_memory()
     there = "" if free is None else f"; {size(free)} are free on {net.backend.name}"
@@ -258,9 +261,22 @@ def _introduce(report: Report, settings: Settings, task: Problem, net: Network, 
     told = f"{size(need)} for the network and a batch, {size(held)} of data{stays}{there}"
     report.line("memory", f"{size(need + held)}: {told}")
     report.line("training", training_line(settings, task))
+    tell_unit(report, net)
     for note in notes(settings, task):
         report.line("note", as_flags(note))
     report.line("")
+
+
+def _columns(task: Problem) -> str:
+    """What was made of the columns of a table, where it is not what they hold."""
+    table = task.table
+    names, words = table.columns.features or (), table.columns.categories
+    coded = [f"{_column(name)}: {len(each)} categories" for name, each in zip(names, words, strict=False) if each]
+    return "; ".join([*coded, *([f"left out: {', '.join(table.ignored)}"] if table.ignored else [])])
+
+
+def _column(name: str | int) -> str:
+    return f"column {name + 1}" if isinstance(name, int) else name
 
 
 def notes(settings: Settings, task: Problem) -> Iterator[str]:
@@ -268,7 +284,7 @@ def notes(settings: Settings, task: Problem) -> Iterator[str]:
     classes = task.classes or ()
     if task.kind == "classes" and settings.loss == "auto" and len(classes) > MANY and all(map(_is_whole, classes)):
         yield f"{len(classes)} whole numbers are taken as classes; --loss squared-error predicts them as numbers"
-    if task.kind == "numbers":
+    if task.kind == "numbers" and settings.scale_target == "none":
         y = np.atleast_2d(task.train.y)
         means, deviations = y.mean(axis=1), y.std(axis=1)
         largest = np.maximum(np.abs(means), deviations)
@@ -276,7 +292,7 @@ def notes(settings: Settings, task: Problem) -> Iterator[str]:
         if largest[worst] > FAR:
             yield (
                 f"the targets (mean {means[worst]:.4g}, deviation {deviations[worst]:.4g}) are learned in their own "
-                "unit; expect a slow and poor fit: subtract the mean and divide by the deviation first"
+                "unit; expect a slow and poor fit: leave out --scale-target none"
             )
 
 

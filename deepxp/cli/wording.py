@@ -13,10 +13,14 @@ PHRASES = {
     "hidden='leaky_relu'": "--activation leaky_relu",
     "name the targets with target=": "name the targets with --target",
     "any table with delimiter=": "any table with --delimiter",
+    "unless target= names another": "unless --target names another",
+    "columns are what ignore and categories name": "columns are what --ignore and --categories name",
     "class_weight needs": "--class-weight needs",
 }
 NAMES = "|".join(name.replace("-", "_") for name in ROWS if name not in ("data", "header"))
 ARGUMENT = re.compile(rf"(?<![\w./-])({NAMES})=('[^']*'|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/]|\.\w))")
+
+WORD = re.compile(r"[\w.-]+")  # needs no quotes in a shell
 
 
 def as_flags(message: str) -> str:
@@ -34,4 +38,6 @@ def visible(text: str) -> str:
 def _value(text: str) -> str:
     if text == r"'\t'":
         return "tab"
+    if text.startswith("'") and WORD.fullmatch(text[1:-1]):
+        return text[1:-1]
     return text if text.startswith("'") or text.isdecimal() else f"{float(text):g}"

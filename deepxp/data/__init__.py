@@ -29,6 +29,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Each name on first use: who imports deepxp may never read a file, and the readers are slow to import."""
     for module, names in _HOMES.items():

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deepxp.data.places import Where, by_row
+from deepxp.data.readers.options import BY_POSITION, Columns
 from deepxp.errors import DataError, ShapeError
 
 
@@ -15,10 +16,11 @@ class Dataset:
     X: (m, n), of the real dtype it was stored in: uint8 stays uint8, a memory-mapped file stays mapped.
     y: raw targets, (m,) of whole numbers, numbers or text, or (m, k); None if the file has none.
     name: what messages call it, a path or `digits`.
-    features: the n column names, if the file has a header.
+    features: the names of the n features, if the file has a header: of its columns, and `city=Oslo` of a category.
+    columns: the columns of a table as they were read, to read another one for the same model.
     X_test, y_test: the test part, if the file brings its own.
     target: the target's column in a table: its name, or without a header its position from 0.
-    ignored: the columns of a table that are neither, where a model's columns were asked for by name.
+    ignored: the columns of a table that are neither.
     where, where_y: the place of a row, and of its target, for messages.
 
     Raises ShapeError if X is not a table or y does not have a target per row, DataError if X is empty.
@@ -32,6 +34,7 @@ class Dataset:
     y_test: np.ndarray | None = None
     target: str | int | None = None
     ignored: tuple[str, ...] = ()
+    columns: Columns = BY_POSITION
     where: Where = field(default=by_row, repr=False)
     where_y: Where = field(default=by_row, repr=False)
 

@@ -25,6 +25,12 @@ class Scaler:
     shift: np.ndarray
     factor: np.ndarray
 
+    @property
+    def inverse(self) -> tuple[np.ndarray, np.ndarray]:
+        """(unit, shift) of x = x_scaled * unit + shift."""
+        with np.errstate(divide="ignore"):  # a file may hold anything
+            return 1.0 / self.factor, self.shift
+
     @classmethod
     def fit(cls, X: np.ndarray, kind: str = "auto", where: Where = by_row) -> "Scaler":
         """The scaler that the training samples X (m, n) call for.
@@ -37,7 +43,7 @@ class Scaler:
             "auto", "range" for unsigned integers, which is how images are stored, and "standard" for anything else.
 
         Raises ConfigError for another kind, DataError for NaN, infinity or a spread beyond float64, naming the row
-        (by `where`) and the column, counted from 1.
+        (by `where`) and the feature, counted from 1.
         """
         if kind not in KINDS:
             raise ConfigError(f"scaling {kind!r} is not known; known are {', '.join(KINDS)}")
@@ -64,14 +70,14 @@ class Scaler:
         usable = np.isfinite(shift) & np.isfinite(factor) & (factor > 0.0)
         if not usable.all():
             j = int(np.argmin(usable))
-            raise DataError(f"column {j + 1}: values from {low[j]} to {high[j]} cannot be scaled in float64")
+            raise DataError(f"feature {j + 1}: values from {low[j]} to {high[j]} cannot be scaled in float64")
         return cls(kind, shift, factor)
 
     def transform(self, X: np.ndarray, dtype: npt.DTypeLike = np.float32, where: Where = by_row) -> np.ndarray:
         """(X - shift) * factor for X (m, n), as a new array (m, n) of the float `dtype`; computed in float64.
 
         Raises ShapeError if X has other than n features, and DataError for a value that is not finite, or not within
-        `dtype`, naming the row (by `where`) and the column, counted from 1.
+        `dtype`, naming the row (by `where`) and the feature, counted from 1.
         """
         _check_table(X)
         n = len(self.shift)
@@ -133,4 +139,4 @@ def _check_finite(block: np.ndarray, X: np.ndarray, start: int, where: Where) ->
     i, j = np.argwhere(~np.isfinite(block))[0]
     value = X[start + i, j]
     fault = f"does not fit {block.dtype}" if np.isfinite(value) else "is not a finite number"
-    raise DataError(f"{where(int(start + i))}, column {j + 1}: {value} {fault}")
+    raise DataError(f"{where(int(start + i))}, feature {j + 1}: {value} {fault}")

@@ -18,8 +18,19 @@ class Parts(NamedTuple):
     test: Dataset | None
 
 
-def split(dataset: Dataset, *, order: np.ndarray, test: float = 0.2, validation: float = 0.0) -> Parts:
+def split(
+    dataset: Dataset,
+    *,
+    order: np.ndarray,
+    test: float = 0.2,
+    validation: float = 0.0,
+    labels: np.ndarray | None = None,
+) -> Parts:
     """Split by `order`, a permutation of the m rows: first the test part, then validation, the rest trains.
+
+    With `labels` (m,), whole numbers from 0, the split is stratified: every part has of every class the share that all
+    rows have, to within about a row. A class too small for a row in every part is kept to train: as long as less than
+    half of the rows is held out, training sees every class.
 
     `test` and `validation` are fractions of all m rows; a part that is asked for gets at least one. Because the test
     part comes first, asking for more validation never moves a row into or out of it. A dataset with its own test part
@@ -33,6 +44,8 @@ def split(dataset: Dataset, *, order: np.ndarray, test: float = 0.2, validation:
     m = len(dataset.X)
     if order.shape != (m,) or not np.array_equal(np.sort(order), np.arange(m)):
         raise ConfigError(f"{dataset.name}: order must hold each of the rows 0..{m - 1} once, to split {m} rows")
+    if labels is not None:
+        order = _stratified(order, labels)
     m_test = 0 if dataset.X_test is not None else _rows(m, test, "test")
     m_validation = _rows(m, validation, "validation")
     held_out = m_test + m_validation
@@ -45,6 +58,18 @@ def split(dataset: Dataset, *, order: np.ndarray, test: float = 0.2, validation:
         validation=_take(dataset, order[m_test:held_out]) if m_validation else None,
         test=_take(dataset, order[:m_test]) if m_test else _own_test(dataset),
     )
+
+
+def _stratified(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The order in which the j-th of the m_c rows of each class, counted from 0, comes at (j + 1/2) / m_c of the way:
+    whatever its length, a part of it holds each class in its share."""
+    ordered = labels[order]
+    by_class = np.argsort(ordered, kind="stable")  # the rows of a class one after another, each in its order
+    sizes = np.bincount(ordered)
+    nth = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    place = np.empty(len(order))
+    place[by_class] = (nth + 0.5) / np.repeat(sizes, sizes)
+    return order[np.argsort(place, kind="stable")]
 
 
 def _rows(m: int, fraction: float, part: str) -> int:

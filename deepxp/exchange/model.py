@@ -76,6 +76,9 @@ def prediction(net: Network, graph: Graph, X: Tensor) -> Tensor:
 
     def stored(arrays: tuple[Array, ...], letter: str) -> tuple[Any, ...]:
         host = [net.backend.asnumpy(array) for array in arrays[1:]]
+        if net.target_scaler is not None:  # its unit is that of the last layer, which has no link
+            unit, shift = (v[:, None] for v in net.target_scaler.inverse)
+            host[-1] = (host[-1] * unit + (shift if letter == "b" else 0.0)).astype(net.dtype)
         return (None, *(graph.constant(array.T, f"{letter}{l}.T") for l, array in enumerate(host, 1)))
 
     Z, A = layers("Z"), layers("A")
@@ -124,7 +127,7 @@ def package(name: str, what: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ConfigError(f'{what} takes {name}: python -m pip install onnx onnxruntime') from None
+        raise ConfigError(f"{what} takes {name}: python -m pip install onnx onnxruntime") from None
 
 
 def _written(onnx: Any, graph: Graph, X: Value, outputs: list[Value], sizes: tuple[int, ...]) -> Any:

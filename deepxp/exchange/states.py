@@ -93,12 +93,16 @@ def from_keras(
 
 
 def _unscaled(net: Network) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """W[l] and b[l] (n[l],) for inputs as they come: W (x - shift) factor + b = (W factor) x + (b - W factor shift)"""
+    """W[l] and b[l] (n[l],) for inputs as they come: W (x - shift) factor + b = (W factor) x + (b - W factor shift);
+    and for outputs in the unit of the targets"""
     W = [net.backend.asnumpy(W) + 0.0 for W in net.W[1:]]
     b = [net.backend.asnumpy(b)[:, 0] + 0.0 for b in net.b[1:]]
     if net.scaler is not None:
         wide = W[0] * net.scaler.factor  # in float64
         W[0], b[0] = wide.astype(net.dtype), (b[0] - wide @ net.scaler.shift).astype(net.dtype)
+    if net.target_scaler is not None:
+        unit, shift = net.target_scaler.inverse
+        W[-1], b[-1] = (W[-1] * unit[:, None]).astype(net.dtype), (b[-1] * unit + shift).astype(net.dtype)
     return W, b
 
 

@@ -60,7 +60,7 @@ class Example:
         self.optimizer, self.L = optimizer, net.L
         table = samples(X, net.sizes[0])
         self.m = m = table.shape[0]
-        rows = targets(y, net.loss, net.sizes[-1], m)
+        rows = net.as_learned(targets(y, net.loss, net.sizes[-1], m))
         rows = np.eye(net.sizes[-1])[rows] if rows.ndim == 1 else rows.astype(float)
         self.work = self.net.memory(m, labels=False, shared=False).workspace(m)
         self.net.fill(self.work.X, table)

@@ -10,6 +10,7 @@ import numpy as np
 
 from deepxp.kernels.philox import bits
 from deepxp.kernels.tape import BLOCK, program
+from deepxp.ops import regularization
 from deepxp.ops.activations import Activation
 from deepxp.ops.regularization import penalized
 from deepxp.ops.typing import Array, Namespace
@@ -141,7 +142,9 @@ def dropout_bits(xp: Namespace, key: Array, counter: Array, layer: int, out: Arr
 def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:
     """A pass over g that reads it, and one that writes it only where it is too long."""
     norm = np.sqrt(np.dot(g, g))
-    if not norm <= limit:  # also where the norm is NaN: it must reach g
+    if np.isinf(norm):  # its squares overflow
+        regularization.clip_by_norm(xp, g, limit)
+    elif not norm <= limit:  # also where the norm is NaN: it must reach g
         np.multiply(g, limit / norm, out=g)
 
 

@@ -101,10 +101,13 @@ def gelu(xp: Namespace, Z: Array) -> Array:
 
 
 def gelu_backward(xp: Namespace, dA: Array, Z: Array) -> Array:
-    """g'(Z) = (1 + t)/2 + Z/2 (1 - t^2) sqrt(2/pi) (1 + 3 * 0.044715 Z^2), with t the tanh in g"""
+    """g'(Z) = (1 + t)/2 + Z/2 (1 - t^2) sqrt(2/pi) (1 + 3 * 0.044715 Z^2), with t the tanh in g
+
+    Where Z is large, 1 - t^2 is 0; multiplied by Z before Z^2 is, it stays 0 where Z^2 would overflow.
+    """
     t = xp.tanh(0.7978845608028654 * Z * (1.0 + 0.044715 * Z * Z))
-    slope = 0.7978845608028654 * (1.0 + 0.134145 * Z * Z)
-    return dA * (0.5 * (1.0 + t) + 0.5 * Z * (1.0 - t * t) * slope)
+    s = Z * (1.0 - t * t)
+    return dA * (0.5 * (1.0 + t) + 0.3989422804014327 * (s + 0.134145 * s * Z * Z))
 
 
 def silu(xp: Namespace, Z: Array) -> Array:

@@ -18,19 +18,23 @@ from deepxp.ops.activations import (
 )
 from deepxp.ops.typing import Array, Namespace
 
+INFINITY = float("inf")
+
 
 @dataclass(frozen=True)
 class Loss:
     """The output layer in one object: the link g[L], and the cost whose derivative through that link is dZ[L].
 
     `evaluate(xp, Z, Y, losses, dZ)` takes targets as columns; `evaluate_labels(xp, Z, y, classes, losses, dZ)`, where
-    there is one, takes labels (m,) and the column of the class numbers 0 .. C-1.
+    there is one, takes labels (m,) and the column of the class numbers 0 .. C-1. `least` is the least
+    number that a target may be, where they are numbers.
     """
 
     name: str
     link: Activation
     evaluate: Callable[[Namespace, Array, Array, Array, Array], None]
     evaluate_labels: Callable[[Namespace, Array, Array, Array, Array, Array], None] | None = None
+    least: float = -INFINITY
 
     @property
     def of_numbers(self) -> bool:
@@ -125,6 +129,11 @@ LOSSES: dict[str, Loss] = {
     )
 }
 
-# A value to hand to a Network, and none of LOSSES: its targets are neither probabilities nor any number, which is all
-# that files and the command line tell apart.
-POISSON = Loss("poisson-deviance", Activation("exp", exponential, exponential_backward), poisson_deviance)
+# A value to hand to a Network, which trains, predicts and is evaluated with it, and none of LOSSES: the name in a model
+# file and on the command line is chosen by the targets, and counts do not tell themselves from other whole numbers.
+POISSON = Loss(
+    "poisson-deviance",
+    Activation("exp", exponential, exponential_backward),
+    poisson_deviance,
+    least=0.0,
+)

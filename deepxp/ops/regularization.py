@@ -27,6 +27,11 @@ def dropout(xp: Namespace, A: Array, bits: Array, keep: int, out: Array) -> None
 
 
 def clip_by_norm(xp: Namespace, g: Array, limit: float) -> None:
-    """g = g limit / max(||g||, limit): never longer than the limit    (Pascanu et al. 2013)"""
-    norm = xp.sqrt(xp.sum(g * g))
-    g[...] = g * (limit / xp.maximum(norm, limit))
+    """g = g limit / max(||g||, limit): never longer than the limit    (Pascanu et al. 2013)
+
+    All in units of the largest number, if it is finite, so that no square overflows.
+    """
+    largest = xp.maximum(xp.max(xp.abs(g)), limit)
+    unit = xp.where(largest - largest == 0.0, largest, 1.0)
+    u, most = g / unit, limit / unit
+    g[...] = g * (most / xp.maximum(xp.sqrt(xp.sum(u * u)), most))

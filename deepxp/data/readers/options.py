@@ -28,13 +28,22 @@ NO_TARGET: Final = NoTarget.NO_TARGET
 
 Target = str | int | NoTarget | None
 Header = Literal["auto", "yes", "no"]
+Names = tuple[str | int, ...]
+"""Columns of a table: an int is a position from 0, as in arrays; text a name, or a number counted from 1."""
 
 
 class Columns(NamedTuple):
-    """The columns that a model was trained on: features by name (None: by position) and the target, if it is known."""
+    """The columns that a model was trained on, and the target, if it is known.
 
-    features: tuple[str, ...] | None = None
+    features: their names; of a table without a header their positions from 0; None: all but the target, as they come.
+    categories: of each of these columns, in the same order, the words that are its one-hot features; None: numbers.
+    width: how many columns a table without a header has, with its target; 0 where they are found by name.
+    """
+
+    features: tuple[str | int, ...] | None = None
     target: str | int | None = None
+    categories: tuple[tuple[str, ...] | None, ...] = ()
+    width: int = 0
 
 
 BY_POSITION: Final = Columns()
@@ -53,10 +62,15 @@ class Options:
     n_features: int | None = None
     limit_bytes: int | None = None
     columns: Columns = BY_POSITION
+    ignore: Names = ()
+    categories: Names = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.target, bool):
             raise ConfigError(f"target={self.target} is no column; give a name or a position, or NO_TARGET for none")
+        for name, said in (("ignore", self.ignore), ("categories", self.categories)):
+            if not all(isinstance(column, str | int) and not isinstance(column, bool) for column in said):
+                raise ConfigError(f"{name}={said!r} are no columns; give names or positions")
         if self.header not in ("auto", "yes", "no"):
             raise ConfigError(f"header={self.header!r} is not known; give 'auto', 'yes' or 'no'")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):

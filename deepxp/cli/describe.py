@@ -1,0 +1,153 @@
+"""`deepxp info DATA`: what a file of samples holds, and the line that would train on it."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import numpy as np
+
+from deepxp import data
+from deepxp.cli import apply, problem
+from deepxp.cli.options import Settings
+from deepxp.cli.report import count
+from deepxp.data.places import by_row
+from deepxp.data.readers.files import check_readable
+from deepxp.data.readers.formats import ACCEPTED, format_of
+from deepxp.data.readers.numbers import GAPS, is_number, target_column
+from deepxp.data.readers.options import limit_of
+from deepxp.data.readers.table import delimiter_of, records
+from deepxp.data.readers.words import MOST, truths
+from deepxp.errors import DataError
+
+CELLS = 2**20  # of a table that are looked at
+FEW, SHARE = 20, 20  # a column of so few words, or with a word in so many rows, is likely one of categories
+
+Column = dict[str, Any]
+
+
+def is_data(settings: Settings) -> bool:
+    """Whether the file is of a format of samples, by its name or its first bytes. Raises DataError if there is none."""
+    path = Path(str(settings.data))
+    if path.suffix == ".safetensors" or (settings.delimiter is None and format_of(path) is None):
+        if apply.is_other(str(path)):
+            raise DataError(f"{path}: is neither a model nor of a known format; known are {ACCEPTED}")
+        return False
+    return True
+
+
+def of_data(settings: Settings) -> dict[str, Any]:
+    """What there is to say of the file, by name; of a table with `columns`, a dictionary each. Raises DataError."""
+    path = Path(str(settings.data))
+    check_readable(path)
+    if settings.delimiter is None and format_of(path) != "table":
+        return _of_arrays(settings)
+    limit = limit_of(path.stat().st_size, settings.limit_bytes)
+    rows = (record.cells for record in records(path, delimiter_of(path, settings.delimiter), limit))
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{path}: has no rows, only blank lines or comments")
+    header = settings.header == "yes" or (
+        settings.header == "auto" and not any(is_number(cell) or truths(cell) for cell in first)
+    )
+    sample = [*([] if header else [first]), *islice(rows, max(2, CELLS // len(first)))]
+    names = first if header else map(str, range(1, len(first) + 1))
+    cells = [[row[k].strip() for row in sample if k < len(row)] for k in range(len(first))]
+    columns = [_column(name.strip(), own) for name, own in zip(names, cells, strict=True)]
+    target = _target(settings, [column["name"] for column in columns])
+    if target is not None:
+        with suppress(DataError):
+            columns[target]["target"] = _targets(data.encode_targets(target_column(cells[target], by_row, limit)))
+    found = {"file": str(path), "header": header, "rows": len(sample) + sum(1 for _ in rows), "seen": len(sample)}
+    found["columns"] = columns
+    features = [column for k, column in enumerate(columns) if k != target]
+    return found | {"train": _command(settings, features, header=header)}
+
+
+def _column(name: str, cells: list[str]) -> Column:
+    """The name of a column, its kind, and what those of its cells hold that are not empty."""
+    filled = [cell for cell in cells if cell.lower() not in GAPS | {""}]
+    found: Column = {"name": name, "empty": len(cells) - len(filled), "values": len(set(filled))}
+    words = truths(filled[0]) if filled else None
+    if words is not None and all(words.number(cell) is not None for cell in filled):
+        return found | {"kind": f"{words}"}
+    try:
+        numbers = np.array([float(cell) for cell in filled])
+    except ValueError:
+        known = list(dict.fromkeys(filled))
+        likely = 1 < len(known) <= min(MOST, max(FEW, len(filled) // SHARE))
+        return found | {"kind": "text", "such as": known[:3], "categories": likely}
+    if not filled:
+        return found | {"kind": "nothing"}
+    whole = bool((numbers == np.rint(numbers)).all())
+    return found | {
+        "kind": "whole numbers" if whole else "numbers",
+        "from": float(numbers.min()),
+        "to": float(numbers.max()),
+    }
+
+
+def _target(settings: Settings, names: list[str]) -> int | None:
+    if settings.target in names:
+        return names.index(settings.target)
+    with suppress(ValueError):
+        number = -1 if settings.target is None else int(settings.target)
+        if 0 < abs(number) <= len(names):
+            return (number - (number > 0)) % len(names)
+    return None
+
+
+def _command(settings: Settings, features: list[Column], *, header: bool) -> str:
+    """The line that trains on the table: words that come again and again are categories, other text is left out."""
+    text = [column for column in features if column["kind"] in ("text", "nothing")]
+    words = ["deepxp", "train", str(settings.data), *(["--target", settings.target] if settings.target else [])]
+    words += ["--delimiter", settings.delimiter] if settings.delimiter else []
+    words += ["--no-header"] if text and not header else []
+    for flag, categories in (("--ignore", False), ("--categories", True)):
+        names = [column["name"] for column in text if column.get("categories", False) is categories]
+        words += [flag, ",".join(names)] if names else []
+    return " ".join(map(quote, words))
+
+
+def _of_arrays(settings: Settings) -> dict[str, Any]:
+    found = problem.load(settings)
+    said: dict[str, Any] = {"file": found.name, "rows": len(found.X), "features": found.X.shape[1]}
+    said |= {"type": str(found.X.dtype), "from": float(found.X.min()), "to": float(found.X.max())}
+    if found.X_test is not None:
+        said["test rows"] = len(found.X_test)
+    if found.y is not None:
+        said["targets"] = _targets(data.encode_targets(found.y, where=found.where_y))
+    return said
+
+
+def _targets(targets: data.Targets) -> str:
+    noun = {"classes": "class", "probabilities": "class", "multilabel": "label"}.get(targets.kind, "number")
+    return f"{count(targets.outputs, noun)} to predict"
+
+
+def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was found, as names and texts."""
+    if "columns" not in found:
+        yield from ((name, str(value)) for name, value in found.items())
+        return
+    header, rows, columns = found["header"], found["rows"], found["columns"]
+    seen = "" if found["seen"] == rows else f"; the first {found['seen']:,} were looked at"
+    yield "file", found["file"]
+    yield "table", f"{'a' if header else 'no'} header, {count(rows, 'row')}, {count(len(columns), 'column')}{seen}"
+    for column in columns:
+        yield column["name"], _said(column)
+    if len(columns) == 1:
+        yield "", "the cells of a table are separated by commas, or by what --delimiter says"
+    yield "to train", found["train"]
+
+
+def _said(column: Column) -> str:
+    text = str(column["kind"])
+    if "from" in column:
+        text += f" from {column['from']:.6g} to {column['to']:.6g}, {count(column['values'], 'value')}"
+    if "such as" in column:
+        text += f", {count(column['values'], 'value')} such as {', '.join(column['such as'])}"
+    text += f"; the target, {column['target']}" if "target" in column else ""
+    return text + (f"; {count(column['empty'], 'empty cell')}" if column["empty"] else "")

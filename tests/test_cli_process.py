@@ -109,7 +109,12 @@ def test_a_signal_saves_the_run_and_says_how_it_goes_on(tmp_path, number, code):
     assert notice == "deepxp: stopping after this step; once more aborts at once"
     assert said == "deepxp: stopped; go on with: deepxp train --resume --out run"
     (saved,) = (tmp_path / "run").glob("checkpoint-*.safetensors")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "metrics.jsonl", saved.name}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.toml",
+        "data.json",
+        "metrics.jsonl",
+        saved.name,
+    }
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == list(range(1, len(records) + 1))
 

@@ -234,9 +234,9 @@ def test_rows_are_drawn_from_where_the_scaler_says():
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
-def test_without_the_packages_the_extra_is_named(monkeypatch, name):
+def test_without_the_packages_what_to_install_is_named(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(dx.ConfigError, match=rf'takes {name}: python -m pip install "deepxp\[onnx\]"'):
+    with pytest.raises(dx.ConfigError, match=f"takes {name}: python -m pip install onnx onnxruntime"):
         to_onnx(network()) if name == "onnx" else difference(network(), None)
 
 

@@ -58,7 +58,7 @@ def epochs_done(path):
 
 
 def leftovers(path):
-    names = {"config.toml", "metrics.jsonl", "model.safetensors", "result.json"}
+    names = {"config.toml", "data.json", "metrics.jsonl", "model.safetensors", "result.json"}
     return {found.name for found in path.iterdir() if found not in file.files(path)} - names
 
 

@@ -57,6 +57,8 @@ CALLS = {
     regularization.clip_by_norm: lambda: (single(9), 0.1),
     batches.gather: lambda: (single(6, 3), np.array([0, 4]), filled(2, 3)),
     batches.scale: lambda: (single(6, 3), single(3), single(3)),
+    updates.update_where: lambda: (single(), updates.sgd, single(9), single(9), (), (0.1,)),
+    updates.rates_of: lambda: (dx.Adam().rates, single(), single(), filled(5)),
     guard.remember: lambda: (single(4), filled(4)),
     guard.all_finite: lambda: (single(4), single()),
     guard.restore: lambda: (single(), single(4), filled(4)),

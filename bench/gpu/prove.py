@@ -39,11 +39,13 @@ TESTS = (
     "tests/test_cupy_double.py",
     "tests/test_estimators.py",
     "tests/test_evaluation.py",
+    "tests/test_examples.py",
     "tests/test_extremes.py",
     "tests/test_golden.py",
     "tests/test_health.py",
     "tests/test_loss_scale.py",
     "tests/test_single_precision.py",
+    "tests/test_training.py",
 )
 DIGITS, MNIST = 0.95, 0.975  # of the test samples right after the training below
 

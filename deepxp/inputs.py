@@ -79,8 +79,8 @@ def targets(y: Any, loss: Loss, outputs: int, m: int) -> Array:
     y may be labels (m,), one number a sample (m,) where n[L] = 1, or columns (n[L], m). Labels out of range, numbers
     outside [0, 1] where a probability is due, columns that do not sum to 1 and NaN raise DataError naming the sample.
     """
-    if not isinstance(y, np.ndarray):
-        y = asnumpy(y) if is_array(y) else np.asarray(y)
+    if type(y) is not np.ndarray:  # a masked array would hide what its mask covers
+        y = np.asarray(asnumpy(y) if is_array(y) else y)
     if y.dtype.kind not in "fiub":
         raise DataError(
             f"y must hold numbers, got dtype {y.dtype}; deepxp.data.encode_targets(y) turns names into labels 0..C-1"
@@ -126,6 +126,8 @@ def _labels(y: Array, classes: int, m: int) -> Array:
             sample = int(np.argmax(y != np.floor(y)))
             raise DataError(f"labels are whole numbers, got {y[sample]} for sample {sample + 1}")
     # as unsigned numbers negative labels are the greatest: one look at a training batch instead of two
+    if y.dtype.kind == "i" and y.itemsize < 4:  # and greater than every class
+        y = y.astype(np.int32)
     unsigned = y.view(UNSIGNED[y.itemsize]) if y.dtype.kind == "i" else y
     if unsigned.item(unsigned.argmax()) >= classes or (y.dtype.kind == "f" and y.min() < 0):
         sample = int(np.argmax((y < 0) | (y >= classes)))

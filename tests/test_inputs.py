@@ -292,3 +292,15 @@ def test_a_class_weight_for_no_label(key):
 def test_class_weights_need_labels(y):
     with raises(dx.ConfigError, "one label for each sample", "sample_weight"):
         sample_weights(y, 2, None, "balanced")
+
+
+@pytest.mark.parametrize(("dtype", "classes"), [("int8", 256), ("int8", 129), ("int16", 70_000), ("int32", 3)])
+def test_a_negative_label_is_refused_however_narrow_it_is(dtype, classes):
+    with pytest.raises(dx.DataError, match=r"labels must lie in 0\.\..*, got -1 for sample 2"):
+        targets(np.array([1, -1], dtype), LOSSES["softmax-cross-entropy"], classes, 2)
+
+
+def test_a_mask_hides_no_label():
+    labels = np.ma.array([1, 999, -1], mask=[0, 1, 1])
+    with pytest.raises(dx.DataError, match="labels must lie in"):
+        targets(labels, LOSSES["softmax-cross-entropy"], 10, 3)

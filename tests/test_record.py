@@ -223,3 +223,33 @@ def test_another_list_of_rates_is_another_update():
     for rate in (0.5, 0.25):
         assert record.once("update", dx.SGD.rule, theta, g, (), [rate])
     assert_allclose(theta, 0.25)
+
+
+def test_arrays_with_gaps_are_multiplied_where_they_lie():
+    rng = np.random.default_rng(2)
+    for _ in range(3):  # the second time from what was kept, were it kept
+        W, A_prev, Z = rng.normal(size=(40, 30)), rng.normal(size=(50, 70))[:, :30].T, np.empty((40, 50))
+        assert record.once("dense_forward", W, np.zeros((40, 1)), A_prev, ACTIVATIONS["tanh"], Z, Z)
+        assert_allclose(Z, np.tanh(W @ A_prev), rtol=1e-12)
+
+
+def test_what_the_blas_cannot_say_is_left_to_numpy(monkeypatch):
+    monkeypatch.setattr(product, "tile", lambda dtype: None)
+    rng = np.random.default_rng(3)
+    for W in (rng.normal(size=(40, 30))[::-1], np.broadcast_to(rng.normal(size=30), (40, 30))):
+        A_prev, Z = rng.normal(size=(30, 50)), np.empty((40, 50))
+        if record.once("dense_forward", W, np.zeros((40, 1)), A_prev, ACTIVATIONS["tanh"], Z, Z):
+            assert_allclose(Z, np.tanh(W @ A_prev), rtol=1e-12)
+
+
+def test_an_activation_that_cannot_be_hashed_is_used_as_any_other():
+    g = Activation("scaled", ACTIVATIONS["tanh"].forward, ACTIVATIONS["tanh"].backward, gain=np.array(2.0))
+    W, A_prev, Z = np.ones((40, 30)), np.ones((30, 50)), np.empty((40, 50))
+    assert record.once("dense_forward", W, np.zeros((40, 1)), A_prev, g, Z, Z)
+
+
+def test_a_rate_beyond_the_precision_is_infinite_without_a_warning():
+    net = dx.Network((6, 7, 3), backend=COMPILED, dtype="float32", seed=0)
+    X, y = data(net, 9)
+    dx.TrainingStep(net, dx.SGD(1e39), 9)(X, y)
+    assert not np.isfinite(net.theta).all()

@@ -293,3 +293,15 @@ def test_powers_of_rates_stay_python_numbers():
     run = lambda xp, x, rate: (x * rate**2,)  # noqa: E731
     Program(run, 1, 1, (0,))((x,), (out,), (0.3,))
     assert_same_bits(out, run(np, x, 0.3)[0])
+
+
+def test_a_condition_may_be_any_question_about_a_number():
+    x = np.array([1.0, np.nan, -np.inf, -2.0])
+    for definition in (
+        lambda xp, Z: xp.where(xp.isnan(Z), 0.0, Z),
+        lambda xp, Z: xp.where(xp.isfinite(Z), Z, 1.0),
+        lambda xp, Z: xp.where(xp.logical_xor(Z > 0.0, xp.signbit(Z)), Z, 2.0),
+    ):
+        out = np.empty(4)
+        tape.program(definition, 1)((x,), (out,))
+        assert_array_equal(out, definition(np, x))

@@ -41,6 +41,7 @@ class Tile(NamedTuple):
         return self.vectors * self.lanes
 
 
+@cache  # to ask takes a lock of LLVM, which the child of a fork would find held
 def tile(dtype: str) -> Tile | None:
     """The tile for this processor; None where nothing was measured."""
     _, processor, features = cpu_target.target_context.codegen().magic_tuple()

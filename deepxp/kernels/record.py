@@ -5,6 +5,7 @@ whose backend it is then writes down its whole step, in the order of the equatio
 threads of a team where it is worth that. What has no native form is written down as a call from Python.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate, pairwise, zip_longest
@@ -40,7 +41,7 @@ def once(op: str, *arguments: Any) -> bool:
     """
     arrays = [x for x in arguments if isinstance(x, np.ndarray)]
     addresses = [x.ctypes.data for x in arrays]
-    kept = op != "update"  # whose rates change
+    kept = op != "update" and all(x.flags.forc for x in arrays)  # rates change; gaps may hold another array
     key = (op, size(), tuple(map(addresses.index, addresses)), *map(_form, arguments)) if kept else None
     ready = _ready.pop(key, None)  # and nobody else has it now
     if ready is None:
@@ -57,7 +58,8 @@ def once(op: str, *arguments: Any) -> bool:
     ready[0]()
     if kept:
         if len(_ready) >= KEPT:
-            _ready.pop(next(iter(_ready), None), None)
+            for oldest in list(_ready)[:1]:  # another thread may have it by now
+                _ready.pop(oldest, None)
         _ready[key] = ready
     return True
 
@@ -67,6 +69,8 @@ _ready: dict[Any, tuple["Recording", list[list[Pointers]]]] = {}
 
 
 def _form(x: Any) -> Any:
+    if isinstance(x, Activation):
+        return x.forward, x.backward, x.elementwise
     return (x.dtype.char, x.shape, x.strides) if isinstance(x, np.ndarray) else x
 
 
@@ -203,8 +207,10 @@ def _product(recorder: Recorder, A: Array, B: Array, out: Array, alpha: float = 
         return recorder.add(product.product(dtype, shape), *parts)
     forms = []
     for X, (row, column) in zip((A, B), strides, strict=True):
-        plain = column == 1
-        forms.append((blas.PLAIN, max(row, X.shape[1])) if plain else (blas.TRANSPOSED, max(column, X.shape[0])))
+        order, apart, least = (blas.PLAIN, row, X.shape[1]) if column == 1 else (blas.TRANSPOSED, column, X.shape[0])
+        if apart < least and 1 not in X.shape:  # turned around or repeated, which the BLAS cannot say
+            return False
+        forms.append((order, max(apart, least)))
     (order_a, lda), (order_b, ldb) = forms
     function, alpha = blas.product(dtype), native.bits(alpha)
     parts = [(function, order_a, order_b, *c.shape, k, alpha, a, lda, b, ldb, c, n) for a, b, c in blocks]
@@ -268,8 +274,13 @@ def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
 def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]) -> bool:
     numbers = np.empty(len(rates), theta.dtype)
 
+    largest = np.finfo(theta.dtype).max
+
     def refresh() -> None:
-        numbers[:] = rates
+        if max(rates) <= largest:
+            numbers[:] = rates
+        else:  # infinity, without a warning
+            numbers[:] = [math.inf if rate > largest else rate for rate in rates]
 
     recorder.before(refresh)
     vectors = (theta, g, *(*state, theta, theta)[:2])

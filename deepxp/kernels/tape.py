@@ -91,7 +91,10 @@ for _name, _ufunc in BINARY.items():
 for _name, _ufunc in UNARY.items():
     setattr(Value, f"__{_name}__", lambda a, f=_ufunc: a.tape.call(f, a))
 
-PREDICATES = {BINARY[name] for name in ("gt", "ge", "lt", "le", "eq", "ne", "and", "or")} | {np.logical_not}
+
+def is_condition(function: Callable[..., Any]) -> bool:
+    """Does it say true or false of a number?"""
+    return any(form in ("f->?", "ff->?") for form in getattr(function, "types", ()))
 
 
 class Scratch(threading.local):
@@ -183,7 +186,7 @@ class Program:
             }
             self._release(dead, owner, free)
             if value not in self.home:
-                condition = function in PREDICATES
+                condition = is_condition(function)
                 if not free[condition]:
                     number = sum(kind == condition for _, kind, _ in self.scratch)
                     self.scratch.append((self._new(), condition, number))

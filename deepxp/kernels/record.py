@@ -274,7 +274,7 @@ def _cost(recorder: Recorder, losses: Array, J: Array) -> bool:
 def _update(recorder: Recorder, rule: Rule, theta: Array, g: Array, state: Sequence[Array], rates: list[float]) -> bool:
     numbers = np.empty(len(rates), theta.dtype)
 
-    largest = np.finfo(theta.dtype).max
+    largest = float(np.finfo(theta.dtype).max)
 
     def refresh() -> None:
         if max(rates) <= largest:

@@ -144,7 +144,9 @@ def look(sdist: Path, wheel: Path, version: str, commit: str, rehearsal: bool) -
     run([*tools, "twine", "check", "--strict", sdist, wheel], "twine check", limit=CHECK, out="correct what it names")
     run([*tools, "check_wheel_contents", wheel], "check-wheel-contents", limit=CHECK, out="correct what it names")
     megabytes = wheel.stat().st_size / contents.MEGABYTE, contents.size(in_wheel) / contents.MEGABYTE
-    tell(f"{wheel.name}: {megabytes[0]:.2f} MB, {megabytes[1]:.2f} MB unpacked, of 1 MB; {len(in_wheel)} files")
+    tell(
+        f"{wheel.name}: {megabytes[0]:.2f} MB, {megabytes[1]:.2f} MB unpacked, of {contents.MOST / contents.MEGABYTE:.1f} MB; {len(in_wheel)} files"
+    )
     tell(f"{sdist.name}: {sdist.stat().st_size / contents.MEGABYTE:.2f} MB, {len(in_sdist)} files")
 
 

@@ -92,7 +92,7 @@ def count(number: int, noun: str) -> str:
 
 
 def check_free(target: str | Path, *read: str | None, force: bool) -> None:
-    """Raises ConfigError where `target` is one of the files that are `read`, DeepxpError where it exists, unless forced.
+    """Raises ConfigError where `target` is a file that is `read`, DeepxpError where it is there and not to be forced.
 
     A link to nowhere is there, too.
     """

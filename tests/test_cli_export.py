@@ -73,6 +73,19 @@ def test_a_file_that_is_there_is_left_alone_unless_forced(model, capsys):
     assert safetensors.read("w.safetensors")[0]
 
 
+def test_the_folder_of_a_run_stands_for_its_model(model, capsys):
+    (model.parent / "runs").mkdir()
+    model.rename(model.parent / "runs" / "model.safetensors")
+    assert main(["export", "runs", "--torch", "w.safetensors"]) == 0
+    assert "runs/model.safetensors" in capsys.readouterr().out
+    with pytest.raises(dx.ModelFileError, match=r"^runs: the folder of a run, whose model is runs/model.safetensors"):
+        dx.load("runs")
+    assert main(["export", "runs", "--torch", "runs/model.safetensors", "--force"]) == 2
+    (model.parent / "empty").mkdir()
+    assert main(["export", "empty", "--torch", "other.safetensors"]) == 2
+    assert "empty is a folder without model.safetensors" in capsys.readouterr().err
+
+
 def test_a_link_to_nowhere_is_no_free_place(model, capsys):
     (model.parent / "link.safetensors").symlink_to("nowhere")
     assert failure(capsys, "--torch", "link.safetensors")[0] == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 from deepxp import network, safetensors
 from deepxp.cli import config
+from deepxp.cli.folder import model_in
 from deepxp.cli.report import Report, check_free, count, size, write_whole
 from deepxp.errors import ConfigError, DeepxpError
 from deepxp.hyperparameters import DTYPES
@@ -42,6 +43,7 @@ def add_arguments(parser: Any) -> None:
 
 def run(arguments: Namespace) -> int:
     """Write the file, whole or not at all, and say how far it is from the network."""
+    arguments.model = model_in(arguments.model)
     target = Path(arguments.onnx or arguments.torch or arguments.keras)
     _check(arguments, target)
     settings = config.settings(arguments.flags)

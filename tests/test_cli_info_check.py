@@ -213,6 +213,13 @@ def test_a_table_without_a_header_goes_by_numbers(capsys, tmp_path, monkeypatch)
     assert main([*line.split()[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
 
 
+def test_a_header_without_rows_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("head.csv").write_text("a,b,species\n")
+    assert main(["info", "head.csv"]) == main(["train", "head.csv"]) == 1
+    assert capsys.readouterr().err == "deepxp: error: head.csv: has no rows after the header\n" * 2
+
+
 def test_arrays_are_described_and_what_is_nothing_known_is_said(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez(

@@ -53,6 +53,8 @@ def of_data(settings: Settings) -> dict[str, Any]:
         settings.header == "auto" and not any(is_number(cell) or truths(cell) for cell in first)
     )
     sample = [*([] if header else [first]), *islice(rows, max(2, CELLS // len(first)))]
+    if not sample:
+        raise DataError(f"{path}: has no rows after the header")
     names = first if header else map(str, range(1, len(first) + 1))
     cells = [[row[k].strip() for row in sample if k < len(row)] for k in range(len(first))]
     columns = [_column(name.strip(), own) for name, own in zip(names, cells, strict=True)]

@@ -220,6 +220,22 @@ def test_a_header_without_rows_is_refused(capsys, tmp_path, monkeypatch):
     assert capsys.readouterr().err == "deepxp: error: head.csv: has no rows after the header\n" * 2
 
 
+def test_a_header_of_numbers_is_not_taken_for_a_sample(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pd.csv").write_text("0,1,t\n" + "".join(f"{i},{i / 3},{i % 2}\n" for i in range(40)))
+    assert main(["info", "pd.csv"]) == main(["train", "pd.csv"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second
+    assert first == (
+        "deepxp: error: pd.csv:1:3: no other row has the target 't': a header or a sample? "
+        "say --header if this row is the header, --no-header if it is a sample"
+    )
+    assert main(["info", "pd.csv", "--header"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == "to train  deepxp train pd.csv --header"
+    assert main([*line.split()[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
+
+
 def test_arrays_are_described_and_what_is_nothing_known_is_said(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez(

@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -62,8 +62,8 @@ def of_data(settings: Settings) -> dict[str, Any]:
     columns = [_column(name.strip(), own) for name, own in zip(names, cells, strict=True)]
     target = _target(settings, [column["name"] for column in columns])
     if target is not None:
-        shape = Layout(len(first), target, header)
-        check_no_header(cells[target], shape, Options(header=settings.header), f"{path}:{start}")
+        shape, asked = Layout(len(first), target, header), cast(Any, settings.header)
+        check_no_header(cells[target], shape, Options(header=asked), f"{path}:{start}")
         with suppress(DataError):
             columns[target]["target"] = _targets(data.encode_targets(target_column(cells[target], by_row, limit)))
     found = {"file": str(path), "header": header, "rows": len(sample) + sum(1 for _ in rows), "seen": len(sample)}

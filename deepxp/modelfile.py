@@ -21,6 +21,7 @@ from deepxp.ops.typing import Array
 from deepxp.parameters import Parameters, count_parameters
 
 FORMAT = 2
+MODEL = "model.safetensors"  # in the folder of a run
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def read(path: str | os.PathLike[str], limit_bytes: int | None = None) -> tuple[
 
 
 def _read(path: str | os.PathLike[str], limit_bytes: int | None) -> tuple[Model, Array, dict[str, Array]]:
+    if os.path.isfile(inside := os.path.join(path, MODEL)):
+        raise ModelFileError(f"{path}: the folder of a run, whose model is {inside}; load that")
     tensors, metadata = safetensors.read(path, limit_bytes)
     if "deepxp.checkpoint" in metadata:
         raise ModelFileError(f"{path}: a checkpoint, not a model; `deepxp train --resume` makes a model of its run")

@@ -333,9 +333,29 @@ def test_predict_ignores_labels_that_are_not_known(capsys):
 
 def test_predict_to_a_file(capsys):
     out = run(capsys, "predict", model("named"), "bare.csv", "--proba")
-    assert run(capsys, "predict", model("named"), "bare.csv", "--proba", "--out", "said.csv") == ""
+    assert (
+        run(capsys, "predict", model("named"), "bare.csv", "--proba", "--out", "said.csv")
+        == "file        said.csv, 90 rows\n"
+    )
     assert Path("said.csv").read_text(encoding="utf-8") == out
     assert "cannot be written" in fails(capsys, "predict", model("named"), "bare.csv", "--out", "nowhere/said.csv")
+
+
+def test_predictions_replace_no_file_unless_forced_and_never_one_that_is_read(capsys):
+    Path("old.csv").write_text("kept", encoding="utf-8")
+    said = fails(capsys, "predict", model("named"), "bare.csv", "--out", "old.csv")
+    assert "old.csv exists already; choose another file, or --force to replace it" in said
+    assert Path("old.csv").read_text(encoding="utf-8") == "kept"
+    run(capsys, "predict", model("named"), "bare.csv", "--out", "old.csv", "--force")
+    assert Path("old.csv").read_text(encoding="utf-8") == run(capsys, "predict", model("named"), "bare.csv")
+    Path("link.csv").symlink_to("bare.csv")
+    for name in ("bare.csv", "./named/../bare.csv", "link.csv", model("named")):
+        before = Path(name).read_bytes()
+        for force in ((), ("--force",)):
+            said = fails(capsys, "predict", model("named"), "bare.csv", "--out", name, *force)
+            assert "is read itself; choose another file" in said
+        assert Path(name).read_bytes() == before
+    assert "--force is of --out" in fails(capsys, "predict", model("named"), "bare.csv", "--force")
 
 
 def test_probabilities(capsys):
@@ -378,7 +398,10 @@ def test_predict_as_json(capsys):
     assert set(result["predictions"]) <= set(NAMES)
     numbers = json.loads(run(capsys, "predict", model("numbers"), "numbers.npz", "--json"))
     assert all(isinstance(value, float) for value in numbers["predictions"])
-    written = json.loads(run(capsys, "predict", model("named"), "new.csv", "--json", "--out", "x.csv"))
+    assert main(["predict", model("named"), "new.csv", "--json", "--out", "x.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert "x.csv, 4 rows" in err
+    written = json.loads(out)
     assert written["out"] == "x.csv"
     assert "predictions" not in written
 

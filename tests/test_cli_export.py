@@ -60,13 +60,30 @@ def test_the_result_is_one_json_object(model, capsys):
 
 def test_a_file_that_is_there_is_left_alone_unless_forced(model, capsys):
     before = model.read_bytes()
-    for flag in ("--torch", "--keras", "--onnx"):
-        code, err = failure(capsys, flag, "model.safetensors")
-        assert code == 1 and "exists already; choose another file, or --force to replace it" in err
-    assert model.read_bytes() == before
     (model.parent / "w.safetensors").write_text("other")
+    for flag in ("--torch", "--keras", "--onnx"):
+        code, err = failure(capsys, flag, "w.safetensors")
+        assert code == 1 and "exists already; choose another file, or --force to replace it" in err
+        for force in ((), ("--force",)):
+            code, err = failure(capsys, flag, "model.safetensors", *force)
+            assert code == 2 and "model.safetensors is read itself; choose another file" in err
+    assert model.read_bytes() == before
+    assert (model.parent / "w.safetensors").read_text() == "other"
     assert main(["export", "model.safetensors", "--torch", "w.safetensors", "--force"]) == 0
     assert safetensors.read("w.safetensors")[0]
+
+
+def test_the_folder_of_a_run_stands_for_its_model(model, capsys):
+    (model.parent / "runs").mkdir()
+    model.rename(model.parent / "runs" / "model.safetensors")
+    assert main(["export", "runs", "--torch", "w.safetensors"]) == 0
+    assert "runs/model.safetensors" in capsys.readouterr().out
+    with pytest.raises(dx.ModelFileError, match=r"^runs: the folder of a run, whose model is runs/model.safetensors"):
+        dx.load("runs")
+    assert main(["export", "runs", "--torch", "runs/model.safetensors", "--force"]) == 2
+    (model.parent / "empty").mkdir()
+    assert main(["export", "empty", "--torch", "other.safetensors"]) == 2
+    assert "empty is a folder without model.safetensors" in capsys.readouterr().err
 
 
 def test_a_link_to_nowhere_is_no_free_place(model, capsys):

@@ -213,6 +213,29 @@ def test_a_table_without_a_header_goes_by_numbers(capsys, tmp_path, monkeypatch)
     assert main([*line.split()[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
 
 
+def test_a_header_without_rows_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("head.csv").write_text("a,b,species\n")
+    assert main(["info", "head.csv"]) == main(["train", "head.csv"]) == 1
+    assert capsys.readouterr().err == "deepxp: error: head.csv: has no rows after the header\n" * 2
+
+
+def test_a_header_of_numbers_is_not_taken_for_a_sample(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pd.csv").write_text("0,1,t\n" + "".join(f"{i},{i / 3},{i % 2}\n" for i in range(40)))
+    assert main(["info", "pd.csv"]) == main(["train", "pd.csv"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second
+    assert first == (
+        "deepxp: error: pd.csv:1:3: no other row has the target 't': a header or a sample? "
+        "say --header if this row is the header, --no-header if it is a sample"
+    )
+    assert main(["info", "pd.csv", "--header"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == "to train  deepxp train pd.csv --header"
+    assert main([*line.split()[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
+
+
 def test_arrays_are_described_and_what_is_nothing_known_is_said(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez(

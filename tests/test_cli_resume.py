@@ -175,7 +175,9 @@ def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(capsys, monkeypatch
     crash(*SMALL, "--out", "run", "-q", "--checkpoint-every", "2epochs", after=3, monkeypatch=monkeypatch)
     assert [record["epoch"] for record in records("run")] == [1, 2, 3]
     assert main(["train", "--resume", "--out", "run"]) == 0
-    assert "resumed     after 2 epochs" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "resumed     after 2 epochs" in out
+    assert "device      cpu, on which the run goes on\n" in out
     assert Path("run/model.safetensors").read_bytes() == expected
     assert records("run") == records("whole")
 

@@ -198,6 +198,17 @@ def test_small_data_get_small_batches(capsys):
     assert "2 epochs of 2 steps with 64 samples" in capsys.readouterr().out
 
 
+def test_the_target_is_named(capsys, tmp_path):
+    X, y = blobs(3)
+    for targets, header, said in (
+        (np.array(["ant", "bee", "cat"])[y], True, "3 classes of kind"),
+        (np.array(["ant", "bee", "cat"])[y], False, f"3 classes of column {X.shape[1] + 1}"),
+        (X[:, 0] / 3, True, "1 number to predict: kind"),
+    ):
+        assert main(["train", table(tmp_path / "t.csv", X, targets, header), *SMALL]) == 0
+        assert f"features, {said}\n" in capsys.readouterr().out
+
+
 def test_two_classes_by_name(capsys, tmp_path):
     X, y = blobs(2)
     data = table(tmp_path / "two.csv", X, np.array(["no", "yes"])[y])

@@ -97,7 +97,7 @@ def test_another_number_of_features_than_expected_is_refused(csv):
 
 @pytest.mark.parametrize(
     ("column", "dtype"),
-    [("3 4 5", np.int64), ("-1 +1 007", np.int64), ("1.0 2 3", np.float64), ("1.5 2 nan", np.float64), ("a 2 3", str)],
+    [("3 4 5", np.int64), ("-1 +1 007", np.int64), ("1.0 2 3", np.float64), ("1.5 2 nan", np.float64), ("a 2 a", str)],
 )
 def test_targets_are_whole_numbers_numbers_or_text(csv, column, dtype):
     y = load(csv("".join(f"1,{cell}\n" for cell in column.split()))).y
@@ -118,6 +118,18 @@ def test_a_first_row_that_could_be_header_or_sample_is_not_guessed(csv, first):
         DataError, match=r"a\.csv:1:[12]: '.*' is no number, but other cells of this row are; say header="
     ):
         load(csv(first + "\n1,2,0\n"))
+
+
+def test_a_first_row_of_numbers_whose_target_is_a_word_of_its_own_is_not_guessed(csv):
+    path = csv("0,1,t\n1,2,0\n3,4,1\n5,6,0\n")
+    with pytest.raises(
+        DataError, match=r"a\.csv:1:3: no other row has the target 't': a header or a sample\? say header='yes' if"
+    ):
+        load(path)
+    assert load(path, header="yes").features == ("0", "1")
+    assert set(load(path, header="no").y) == {"t", "0", "1"}
+    assert set(load(csv("1,2,ant\n3,4,bee\n5,6,ant\n")).y) == {"ant", "bee"}
+    assert list(load(csv("1,2,ant\n3,4,bee\n"), n_features=2).y) == ["ant", "bee"]  # what a model is asked of
 
 
 def test_rows_know_their_lines(csv):

@@ -306,6 +306,12 @@ def test_what_was_run_and_how_the_model_is_used_is_said():
     assert rows == [["lr", "0.1"], ["hidden", "8"], ["seed", "7"]]
 
 
+@pytest.mark.parametrize(("loss", "how"), [("squared-error", ""), ("softmax-cross-entropy", "--proba ")])
+def test_probabilities_are_asked_for_where_there_are_any(loss, how):
+    said = words(tree(Run(Path("runs/t"), run().history, {"loss": loss}, RESULT_OF_C)))
+    assert f"deepxp predict runs/t/model.safetensors DATA {how}--out said.csv" in said
+
+
 # axes
 
 

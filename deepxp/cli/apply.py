@@ -15,7 +15,7 @@ from deepxp.cli.confusion import as_text, confusion_of, names_of
 from deepxp.cli.folder import model_in
 from deepxp.cli.options import Settings
 from deepxp.cli.problem import SQUARED, encode_for
-from deepxp.cli.report import Report, count, shown, tell_unit, write_whole
+from deepxp.cli.report import Report, check_free, count, shown, tell_unit, write_whole
 from deepxp.cli.wording import visible
 from deepxp.errors import ConfigError, ModelFileError, ShapeError
 from deepxp.evaluation import evaluate as evaluation
@@ -52,6 +52,10 @@ def evaluate(arguments: Namespace) -> int:
 def predict(arguments: Namespace) -> int:
     """One prediction a row, as CSV."""
     settings, arguments.model = config.settings(arguments.flags), model_in(arguments.model)
+    if arguments.out is not None:
+        check_free(arguments.out, settings.data, arguments.model, force=arguments.force)
+    elif arguments.force:
+        raise ConfigError("--force is of --out")
     net = _model(arguments.model, settings)
     if arguments.proba and net.loss.name == SQUARED:
         raise ConfigError(f"{arguments.model} predicts numbers; they have no probabilities, leave out --proba")
@@ -66,11 +70,13 @@ def predict(arguments: Namespace) -> int:
         rows.insert(0, [*columns, *(names or ())])
     else:
         rows = said.tolist()
+    report = Report(as_json=arguments.json)
     result: dict[str, Any] = {"device": net.backend.name, "model": str(arguments.model), "samples": A.shape[1]}
     if arguments.out is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_whole(Path(arguments.out), text.getvalue())
+        report.line("file", f"{arguments.out}, {count(A.shape[1], 'row')}")
         result["out"] = arguments.out
     elif not arguments.json:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
@@ -79,7 +85,7 @@ def predict(arguments: Namespace) -> int:
         result["predictions"] = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in values]
         if arguments.proba:
             result |= {"classes": names, "probabilities": proba.T.tolist()}
-    Report(as_json=arguments.json).result(result)
+    report.result(result)
     return 0
 
 

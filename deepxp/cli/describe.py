@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from deepxp.cli.report import count
 from deepxp.data.places import by_row
 from deepxp.data.readers.files import check_readable
 from deepxp.data.readers.formats import ACCEPTED, format_of
+from deepxp.data.readers.layout import Layout, check_no_header
 from deepxp.data.readers.numbers import GAPS, is_number, target_column
-from deepxp.data.readers.options import limit_of
+from deepxp.data.readers.options import Options, limit_of
 from deepxp.data.readers.table import delimiter_of, records
 from deepxp.data.readers.words import MOST, truths
 from deepxp.errors import DataError
@@ -45,19 +46,24 @@ def of_data(settings: Settings) -> dict[str, Any]:
     if settings.delimiter is None and format_of(path) != "table":
         return _of_arrays(settings)
     limit = limit_of(path.stat().st_size, settings.limit_bytes)
-    rows = (record.cells for record in records(path, delimiter_of(path, settings.delimiter), limit))
-    first = next(rows, None)
+    found_rows = records(path, delimiter_of(path, settings.delimiter), limit)
+    start, first = next(found_rows, (0, None))
     if first is None:
         raise DataError(f"{path}: has no rows, only blank lines or comments")
+    rows = (record.cells for record in found_rows)
     header = settings.header == "yes" or (
         settings.header == "auto" and not any(is_number(cell) or truths(cell) for cell in first)
     )
     sample = [*([] if header else [first]), *islice(rows, max(2, CELLS // len(first)))]
+    if not sample:
+        raise DataError(f"{path}: has no rows after the header")
     names = first if header else map(str, range(1, len(first) + 1))
     cells = [[row[k].strip() for row in sample if k < len(row)] for k in range(len(first))]
     columns = [_column(name.strip(), own) for name, own in zip(names, cells, strict=True)]
     target = _target(settings, [column["name"] for column in columns])
     if target is not None:
+        shape, asked = Layout(len(first), target, header), cast(Any, settings.header)
+        check_no_header(cells[target], shape, Options(header=asked), f"{path}:{start}")
         with suppress(DataError):
             columns[target]["target"] = _targets(data.encode_targets(target_column(cells[target], by_row, limit)))
     found = {"file": str(path), "header": header, "rows": len(sample) + sum(1 for _ in rows), "seen": len(sample)}
@@ -104,7 +110,8 @@ def _command(settings: Settings, features: list[Column], *, header: bool) -> str
     text = [column for column in features if column["kind"] in ("text", "nothing")]
     words = ["deepxp", "train", str(settings.data), *(["--target", settings.target] if settings.target else [])]
     words += ["--delimiter", settings.delimiter] if settings.delimiter else []
-    words += ["--no-header"] if text and not header else []
+    if settings.header != "auto" or (text and not header):
+        words.append("--header" if header else "--no-header")
     for flag, categories in (("--ignore", False), ("--categories", True)):
         names = [column["name"] for column in text if column.get("categories", False) is categories]
         words += [flag, ",".join(names)] if names else []

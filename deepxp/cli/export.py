@@ -1,6 +1,5 @@
 """`deepxp export`: a model as ONNX, or its weights under the names of PyTorch or Keras."""
 
-import os
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 from deepxp import network, safetensors
 from deepxp.cli import config
-from deepxp.cli.report import Report, count, size, write_whole
+from deepxp.cli.folder import model_in
+from deepxp.cli.report import Report, check_free, count, size, write_whole
 from deepxp.errors import ConfigError, DeepxpError
 from deepxp.hyperparameters import DTYPES
 from deepxp.network import Network
@@ -43,6 +43,7 @@ def add_arguments(parser: Any) -> None:
 
 def run(arguments: Namespace) -> int:
     """Write the file, whole or not at all, and say how far it is from the network."""
+    arguments.model = model_in(arguments.model)
     target = Path(arguments.onnx or arguments.torch or arguments.keras)
     _check(arguments, target)
     settings = config.settings(arguments.flags)
@@ -73,8 +74,7 @@ def _check(arguments: Namespace, target: Path) -> None:
                 f"{target}: weights are written to a .safetensors file; read it with safetensors.torch.load_file or "
                 "safetensors.numpy.load_file"
             )
-    if os.path.lexists(target) and not arguments.force:
-        raise DeepxpError(f"{target} exists already; choose another file, or --force to replace it")
+    check_free(target, arguments.model, force=arguments.force)
 
 
 def _onnx(net: Network, target: Path, arguments: Namespace) -> tuple[dict[str, Any], str]:

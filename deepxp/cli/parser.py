@@ -155,6 +155,7 @@ def _parsers() -> tuple[Parser, dict[str, Any]]:
     predict.add_argument(f"{FLAG}data", metavar="DATA", help="samples, in any format that train reads")
     _rows(predict, ("target", "delimiter", "header", "limit-bytes", "device"))
     predict.add_argument("--out", metavar="FILE", help="write a CSV file in place of stdout")
+    predict.add_argument("--force", action="store_true", help="replace FILE")
     predict.add_argument("--proba", action="store_true", help="the probability of every class too, below a header")
     _json(predict)
 

@@ -79,6 +79,10 @@ class Problem:
         targets = (
             count(len(self.classes), what) if what and self.classes else f"{count(self.outputs, 'number')} to predict"
         )
+        name = self.table.target
+        if name is not None:
+            name = f"column {name + 1}" if isinstance(name, int) else name
+            targets += f" of {name}" if self.classes else f": {name}"
         m = sum(part.X.shape[1] for part in (self.train, self.validation, self.test) if part)
         return f"{self.name}: {count(m, 'sample')}, {count(self.features, 'feature')}, {targets}"
 

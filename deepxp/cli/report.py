@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepxp.cli.wording import visible
-from deepxp.errors import DeepxpError
+from deepxp.errors import ConfigError, DeepxpError
 from deepxp.network import Network
 
 WIDTH = 12  # of the names that lines begin with
@@ -89,6 +89,18 @@ def count(number: int, noun: str) -> str:
     """`1 class`, `1,797 samples`."""
     plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{plural}"
+
+
+def check_free(target: str | Path, *read: str | None, force: bool) -> None:
+    """Raises ConfigError where `target` is a file that is `read`, DeepxpError where it is there and not to be forced.
+
+    A link to nowhere is there, too.
+    """
+    for path in read:
+        if path is not None and os.path.exists(target) and os.path.exists(path) and os.path.samefile(target, path):
+            raise ConfigError(f"{target} is read itself; choose another file to write to")
+    if os.path.lexists(target) and not force:
+        raise DeepxpError(f"{target} exists already; choose another file, or --force to replace it")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

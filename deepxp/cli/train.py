@@ -88,7 +88,7 @@ def _train(
     resolved = replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))
     path = folder.open(config.dumps(resolved), task.about)
     views.begin(path, net, settings.keep_epochs, task.notes)
-    _introduce(report, settings, task, net, optimizer)
+    _introduce(report, settings, task, net, optimizer, resumed=folder.resume)
     if folder.resume and not files(path):
         report.line("resumed", "from the beginning: no checkpoint was saved yet")
     started = time.perf_counter()
@@ -209,8 +209,10 @@ def _compiles(net: Network) -> bool:
     return kernels is not None and kernels.__name__ == "deepxp.kernels.numba"
 
 
-def device_line(asked: str, backend: Backend) -> str:
-    """Which device, and for `auto` why that one."""
+def device_line(asked: str, backend: Backend, *, resumed: bool = False) -> str:
+    """Which device, and for `auto` why that one; a run that goes on has chosen one, whatever it was asked for."""
+    if asked != "auto" and resumed:
+        return f"{backend.name}, on which the run goes on"
     if asked != "auto":
         return f"{backend.name}, as asked for"
     if backend.name != "cpu":
@@ -240,14 +242,16 @@ def training_line(settings: Settings, task: Problem) -> str:
     )
 
 
-def _introduce(report: Report, settings: Settings, task: Problem, net: Network, optimizer: Optimizer) -> None:
+def _introduce(
+    report: Report, settings: Settings, task: Problem, net: Network, optimizer: Optimizer, *, resumed: bool
+) -> None:
     if report.stream is None:
         return
     parts = {"to train": task.train, "to validate": task.validation, "to test": task.test}
     m = task.train.X.shape[1]
     batch = min(settings.batch_size or 1, m)
     need, held = memory_need(net, optimizer, batch), task.train.X.nbytes + task.train.y.nbytes
-    report.line("device", device_line(settings.device, net.backend))
+    report.line("device", device_line(settings.device, net.backend, resumed=resumed))
     report.line("data", str(task))
     if told := _columns(task):
         report.line("columns", told)

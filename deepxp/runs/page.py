@@ -248,9 +248,10 @@ def _times(run: Run) -> dict[str, str]:
 
 def _usage(run: Run) -> str:
     path = run.folder / MODEL
+    proba = "" if run.settings.get("loss") == "squared-error" else " --proba"
     lines = (
         f"deepxp evaluate {quote(str(path))} DATA",
-        f"deepxp predict {quote(str(path))} DATA --proba --out said.csv",
+        f"deepxp predict {quote(str(path))} DATA{proba} --out said.csv",
         f"deepxp info {quote(str(path))}",
     )
     python = f"import deepxp\n\nnet = deepxp.load({str(path)!r})\nnet.predict(X)  # columns are samples: X is (n, m)"

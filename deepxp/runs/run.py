@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from deepxp import modelfile
 from deepxp.bounded import TOML_BYTES, from_json, from_toml
 from deepxp.errors import DataError
 from deepxp.history import History
 
-CONFIG, METRICS, RESULT, MODEL, EPOCHS = "config.toml", "metrics.jsonl", "result.json", "model.safetensors", "epochs"
+CONFIG, METRICS, RESULT, MODEL, EPOCHS = "config.toml", "metrics.jsonl", "result.json", modelfile.MODEL, "epochs"
 MOST_OF_A_LINE, MOST_OF_A_RESULT, MOST_OF_METRICS = 2**18, 2**24, 2**26  # characters
 MOST_NUMBERS = 2**22  # of all epochs
 MOST_CLASSES = 1000  # of a confusion matrix: of more, nobody could see anything

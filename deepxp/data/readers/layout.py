@@ -1,10 +1,10 @@
 """Which row of a table is its header and which column its target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from deepxp.data.readers.numbers import is_number
-from deepxp.data.readers.options import NO_TARGET, Names, Options
+from deepxp.data.readers.numbers import GAPS, is_number
+from deepxp.data.readers.options import BY_POSITION, NO_TARGET, Names, Options
 from deepxp.data.readers.words import Words, categories, truths
 from deepxp.errors import DataError
 
@@ -47,7 +47,8 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
 
     Header, unless `options` says: the first row is one if it holds a name asked for as target, to be ignored or as
     categories, or if none of its feature cells is a number or a truth value; it is data if all of them are. A row with
-    both could be a header with names such as 2024 or a sample with a gap: that is not guessed but refused.
+    both could be a header with names such as 2024 or a sample with a gap: that is not guessed but refused;
+    so is, by `check_no_header`, one of numbers whose target is a word that no other row has.
 
     Target: the column `options` names or numbers, or the last one that is not ignored. There is none if NO_TARGET was
     asked for, or if a table for a model of `n_features` has just that many columns and no such name.
@@ -196,6 +197,25 @@ def _is_header(features: list[str], cells: list[str], place: str) -> bool:
             "say header='yes' if it is the header, header='no' if it is a sample to be mended"
         )
     return not any(numbers)
+
+
+def check_no_header(targets: Sequence[str], shape: Layout, options: Options, place: str) -> None:
+    """Raises DataError for a first row that was taken for a sample, as its features are numbers, and may be a header.
+
+    It is one as pandas writes columns without names, 0,1,2,species, or a sample of a class that has no other: of its
+    target, a word that no other row has, it cannot be told. What is read for a model may hold such a row, and is not
+    asked.
+    """
+    of_a_model = options.n_features is not None or options.columns != BY_POSITION
+    if shape.header or options.header != "auto" or of_a_model or shape.target is None or len(targets) < 2:
+        return
+    first = targets[0].strip()
+    if first.lower() in GAPS | {""} or is_number(first) or any(cell.strip() == first for cell in targets[1:]):
+        return
+    raise DataError(
+        f"{place}:{shape.target + 1}: no other row has the target {first!r}: a header or a sample? "
+        "say header='yes' if this row is the header, header='no' if it is a sample"
+    )
 
 
 def _other_delimiter(line: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from deepxp.data.dataset import Dataset
 from deepxp.data.places import at_lines
 from deepxp.data.readers.files import LONGEST_LINE, check_limit, text_lines
-from deepxp.data.readers.layout import Layout, layout
+from deepxp.data.readers.layout import Layout, check_no_header, layout
 from deepxp.data.readers.numbers import is_number, parse, target_column
 from deepxp.data.readers.options import Columns, Options, limit_of
 from deepxp.data.readers.words import MOST, Words, one_hot, truths
@@ -73,6 +73,7 @@ def read(path: Path, options: Options) -> Dataset:
         check_limit(path, len(values) * values.itemsize + TARGET_BYTES * len(targets), limit)
     if not lines:
         raise DataError(f"{path}: has no rows after the header")
+    check_no_header(targets, shape, options, f"{path}:{first.line}")
     where = at_lines(path, lines)
     where_y = where if shape.target is None else at_lines(path, lines, shape.target + 1)
     more = sum(len(known.codes) for known in words.values() if known.is_category)

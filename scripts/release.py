@@ -143,10 +143,9 @@ def look(sdist: Path, wheel: Path, version: str, commit: str, rehearsal: bool) -
     tools = [sys.executable, "-m"]
     run([*tools, "twine", "check", "--strict", sdist, wheel], "twine check", limit=CHECK, out="correct what it names")
     run([*tools, "check_wheel_contents", wheel], "check-wheel-contents", limit=CHECK, out="correct what it names")
-    megabytes = wheel.stat().st_size / contents.MEGABYTE, contents.size(in_wheel) / contents.MEGABYTE
-    tell(
-        f"{wheel.name}: {megabytes[0]:.2f} MB, {megabytes[1]:.2f} MB unpacked, of {contents.MOST / contents.MEGABYTE:.1f} MB; {len(in_wheel)} files"
-    )
+    sizes = wheel.stat().st_size, contents.size(in_wheel), contents.MOST
+    packed, unpacked, most = (size / contents.MEGABYTE for size in sizes)
+    tell(f"{wheel.name}: {packed:.2f} MB, {unpacked:.2f} MB unpacked, of {most:.1f} MB; {len(in_wheel)} files")
     tell(f"{sdist.name}: {sdist.stat().st_size / contents.MEGABYTE:.2f} MB, {len(in_sdist)} files")
 
 

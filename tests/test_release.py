@@ -251,9 +251,9 @@ def test_a_whole_wheel_and_sdist_draw_no_complaint(releasing, tmp_path):
         (WHEEL | {f"{INFO}/METADATA": METADATA + b"Requires-Dist: numba\n"}, PACKAGE, "needs numpy>=2.0, numba, and"),
         (WHEEL | {f"{INFO}/METADATA": b"Version: 1.2.0\n"}, PACKAGE, "needs nothing, and the promise is NumPy alone"),
         (
-            WHEEL | {"deepxp/big": bytes(10**6)},
-            PACKAGE | {"deepxp/big": bytes(10**6)},
-            "installs 1.00 MB, and the prom",
+            WHEEL | {"deepxp/big": bytes(11 * 10**5)},
+            PACKAGE | {"deepxp/big": bytes(11 * 10**5)},
+            "installs 1.10 MB, and the prom",
         ),
     ],
 )

@@ -228,8 +228,8 @@ def check_activation(g: activations.Activation) -> None:
         with np.errstate(all="ignore"):
             numeric = dA * (g.forward(xp, Z + STEP) - g.forward(xp, Z - STEP)) / (2 * STEP)
             analytic = g.backward(xp, dA, g.forward(xp, Z) if g.reads == "A" else Z)
-    except ValueError as error:
-        if "truth value" not in str(error):
+    except ValueError as refused:
+        if "truth value" not in str(refused):
             raise
         raise ConfigError(
             f"{g.name!r} decides between branches for a whole array at once; write xp.where(Z > 0, one, other) in "

@@ -100,7 +100,7 @@ MOST_CODE_LINES_OF_KERNELS = (
 # leaves for other programs and arrives from them 590, networks on torch, JAX and other libraries 340, and what shows a
 # run (plots, runs, tensorboard, deepxp plot, and of pages what the benchmark did not have) 1050; columns of words, and
 # tables described, are 300
-MOST_CODE_LINES_AROUND = 9150
+MOST_CODE_LINES_AROUND = 9180
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

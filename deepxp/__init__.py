@@ -28,6 +28,9 @@ The map, from the mathematics up; imports only go down:
     estimators              DeepClassifier and DeepRegressor; needs scikit-learn, and is imported by name
 """
 
+from deepxp import interrupt  # noqa: F401  first, for its effect: the rest takes long to import
+
+# isort: split
 from deepxp.backend import Backend, backend
 from deepxp.checkpoints.saver import Checkpoints
 from deepxp.devices import Device, devices

@@ -224,9 +224,17 @@ def check_activation(g: activations.Activation) -> None:
     dA = np.linspace(0.5, 2.0, 200)
     xp = _Vocabulary(g.name) if g.elementwise else np
     _check_engines(g)
-    with np.errstate(all="ignore"):
-        numeric = dA * (g.forward(xp, Z + STEP) - g.forward(xp, Z - STEP)) / (2 * STEP)
-        analytic = g.backward(xp, dA, g.forward(xp, Z) if g.reads == "A" else Z)
+    try:
+        with np.errstate(all="ignore"):
+            numeric = dA * (g.forward(xp, Z + STEP) - g.forward(xp, Z - STEP)) / (2 * STEP)
+            analytic = g.backward(xp, dA, g.forward(xp, Z) if g.reads == "A" else Z)
+    except ValueError as refused:
+        if "truth value" not in str(refused):
+            raise
+        raise ConfigError(
+            f"{g.name!r} decides between branches for a whole array at once; write xp.where(Z > 0, one, other) in "
+            "place of if, and / or, or Python's min and max"
+        ) from None
     error = np.abs(numeric - analytic) / np.maximum(1.0, np.abs(numeric))
     if not (error < 1e-6).all():
         worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))

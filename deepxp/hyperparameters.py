@@ -36,6 +36,11 @@ def check_hidden(hidden: str | Activation | Sequence[str | Activation], layers: 
     each: list[Any] = list(hidden) if several else [hidden] * layers  # type: ignore[arg-type]
     if len(each) != layers:
         raise ConfigError(f"hidden names {len(each)} activations for {layers} hidden layers")
+    if odd := next((x for x in each if callable(x) and not isinstance(x, Activation)), None):
+        raise ConfigError(
+            f"a function alone, {getattr(odd, '__name__', odd)!r}, is no activation: its derivative belongs to it; "
+            "pass deepxp.Activation(name, forward, backward)"
+        )
     return tuple(x if isinstance(x, Activation) else check_named(x, ACTIVATIONS, "activation") for x in each)
 
 

@@ -30,7 +30,7 @@ def main():
     held_out = np.random.default_rng(0).permutation(len(data.X)) < len(data.X) // 10
     X, y, Xv, yv = data.X[~held_out].T, data.y[~held_out], data.X[held_out].T, data.y[held_out]
     sizes = (data.X.shape[1], 32, 10) if options.quick else (data.X.shape[1], 256, 128, 10)
-    net = dx.Network(sizes, scaler=Scaler.fit(data.X), backend=options.device, seed=0)
+    net = dx.Network(sizes, scaler=Scaler.fit(X.T), backend=options.device, seed=0)
     print(net)
     dx.train(
         net,

@@ -27,6 +27,7 @@ def test_text_json_and_html(capsys, tmp_path, monkeypatch):
     for text in ("m = 2, n = 3\n", "m = 4, n = 3\n", "cpu definitions", "There is no crossover to name: only cpu was"):
         assert text in out
     assert "CuPy is not installed" in out
+    assert out.endswith(f"page        {page}\n")
     found = json.loads(told.read_text())
     assert found["format"] == FORMAT
     assert [cell["m"] for cell in found["cells"]] == sorted(cell["m"] for cell in found["cells"])

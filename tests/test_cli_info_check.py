@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +192,7 @@ def test_a_table_is_described_with_the_line_that_trains_on_it(capsys, tmp_path, 
         "open      yes or no",
         "price     numbers from 0 to 14.75, 59 values; 1 empty cell",
         "qty       whole numbers from 0 to 3, 4 values; the target, 4 classes to predict",
+        "first     fill in the empty cells of price, or remove their rows; a feature needs a value",
         "to train  deepxp train sales.csv --ignore day --categories city",
     ]
     Path("sales.csv").write_text(SALES)
@@ -234,6 +236,42 @@ def test_a_header_of_numbers_is_not_taken_for_a_sample(capsys, tmp_path, monkeyp
     line = capsys.readouterr().out.splitlines()[-1]
     assert line == "to train  deepxp train pd.csv --header"
     assert main([*line.split()[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ([f"{i},{i % 7},{i * i}" for i in range(60)], "a.csv --loss squared-error"),
+        ([f"{i};{('x', 'y', 'NA')[i % 3]};{i % 2}" for i in range(60)], "a.csv --delimiter ';' --categories word"),
+        ([f"{i}\t{'x' if i % 2 else 'y'}\t{i % 2}" for i in range(60)], "a.csv --delimiter tab --categories word"),
+    ],
+)
+def test_the_line_that_trains_works(capsys, tmp_path, monkeypatch, rows, line):
+    monkeypatch.chdir(tmp_path)
+    mark = next(mark for mark in ",;\t" if mark in rows[0])
+    Path("a.csv").write_text("\n".join([mark.join(("number", "word", "target")), *rows]) + "\n")
+    assert main(["info", "a.csv"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == f"to train  deepxp train {line}" and "first" not in "".join(out)
+    assert main([*shlex.split(out[-1])[3:], "--epochs", "1", "--hidden", "4", "--device", "cpu", "-q"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b,c\n1,NA,0\n2,3,1\n4,5,1\n", "fill in the empty cells of b, or remove"),
+        ("a,b,c\n1,2,0\n2,3,\n4,5,1\n", "row 2: the target is missing"),
+        ("a,b,c\n1,2,u\n2,3,v\n4,5,w\n", "choose another column (column 'c', or name another with --target)"),
+        ("a,c\nx,0\ny,1\n" + "".join(f"z{i},1\n" for i in range(60)), "there is no other feature"),
+    ],
+)
+def test_what_has_to_be_done_before_training_is_said(capsys, tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text(text)
+    assert main(["info", "a.csv"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2].startswith("first") and said in out[-2]
+    assert main([*shlex.split(out[-1])[3:], "--epochs", "1", "--device", "cpu", "-q"]) == 1
 
 
 def test_arrays_are_described_and_what_is_nothing_known_is_said(capsys, tmp_path, monkeypatch):

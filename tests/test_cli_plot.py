@@ -252,7 +252,7 @@ def test_what_cannot_be_drawn_is_said(capsys, plots):
     rng = np.random.default_rng(0)
     np.savez("numbers.npz", X=rng.standard_normal((60, 3)), y=rng.standard_normal(60))
     run("numbers.npz", "--epochs", "1", "--out", "a")
-    assert "confusion   none: the run held out no samples that have a class" in plot(capsys, "a", "--format", "png")
+    assert "confusion   none: it predicts numbers" in plot(capsys, "a", "--format", "png")
     assert "two features; the model in a has 3" in plot(capsys, "a", "--boundary", code=2)
     assert "there is no such folder" in plot(capsys, "none", code=1)
     assert "must be png, svg or pdf" in plot(capsys, "a", "--format", "gif", code=2)

@@ -226,3 +226,25 @@ def test_memory_that_runs_out_is_one_line(capsys, monkeypatch, tmp_path):
     err = capsys.readouterr().err
     assert "Unable to allocate 7 GiB" in err
     assert "--batch-size 32" in err
+
+
+@posix
+def test_ctrl_c_while_the_command_is_imported_is_one_line(tmp_path):
+    slow, script = tmp_path / "numpy" / "__init__.py", tmp_path / "bin" / "deepxp"
+    for path in (slow, script):
+        path.parent.mkdir()
+    slow.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")  # Ctrl-C at the first heavy import
+    script.write_text("import sys\nfrom deepxp.cli import main\nsys.exit(main())\n")
+    where = os.pathsep.join([str(tmp_path), str(Path(deepxp.__file__).parent.parent)])
+    for command in (["-m", "deepxp"], [str(script)]):
+        done = subprocess.run(
+            [sys.executable, *command, "--version"],
+            env=os.environ | {"PYTHONPATH": where},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "deepxp: stopped\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import deepxp"], env=os.environ | {"PYTHONPATH": where}, capture_output=True, text=True
+    )
+    assert "KeyboardInterrupt" in done.stderr  # who imports the library is left alone

@@ -561,3 +561,9 @@ def test_without_scikit_learn_the_way_to_get_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r"pip install 'scikit-learn>=1\.9'"):
         import_module("deepxp.estimators")
+
+
+@pytest.mark.parametrize("estimator", [DeepClassifier, DeepRegressor])
+def test_a_parameter_that_there_is_not_names_the_estimator(estimator):
+    with pytest.raises(TypeError, match=rf"^{estimator.__name__}\.__init__\(\) got an unexpected .*'hiden'"):
+        estimator(hiden=1)

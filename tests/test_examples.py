@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import deepxp
+from deepxp.data import Scaler
 
 FOLDER = Path(__file__).parent.parent / "examples"
 NAMES = ["any_array", "digits", "gpu", "mnist", "moons", "regression"]
@@ -76,7 +77,10 @@ def test_mnist_is_read_from_a_file(monkeypatch, capsys, tmp_path):
     np.savez(
         tmp_path / "mnist.npz", x_train=images[:600], y_train=labels[:600], x_test=images[600:], y_test=labels[600:]
     )
+    fit, rows = Scaler.fit, []
+    monkeypatch.setattr(Scaler, "fit", lambda X: (rows.append(len(X)), fit(X))[1])
     said = run(monkeypatch, capsys, "mnist", str(tmp_path / "mnist.npz"), "--device", "cpu")
+    assert rows == [540]  # those that are trained on
     assert "784-32-10" in said
     assert number(r"test accuracy ([\d.]+)%", said) > 30
 

@@ -377,3 +377,12 @@ def test_a_kink_may_be_anywhere():
     report = dx.gradcheck(net, X, np.array([[0.5], [-0.5]]))
     assert report.passed
     assert sum(block.at_kinks for block in report.blocks) > 0
+
+
+def test_a_branch_for_a_whole_array_is_pointed_to_where():
+    for forward, backward in (
+        (lambda xp, Z: Z if Z > 0 else 0 * Z, lambda xp, dA, Z: dA),
+        (lambda xp, Z: Z, lambda xp, dA, Z: dA if Z > 0 else 0 * dA),
+    ):
+        with pytest.raises(dx.ConfigError, match=r"'x' decides .* write xp\.where"):
+            dx.Activation("x", forward, backward)

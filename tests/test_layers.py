@@ -21,7 +21,7 @@ import pytest
 
 # A room is a module or a sub-package directly under deepxp. A new one needs a line here before it may exist.
 ROOMS = {
-    0: ["ops", "errors", "version", "memory", "bounded", "pages"],
+    0: ["ops", "errors", "interrupt", "version", "memory", "bounded", "pages"],
     1: ["kernels", "namespaces", "toml", "safetensors"],
     2: [
         "backend",
@@ -92,15 +92,15 @@ AROUND = {
 }
 # 50 of them are the rules of float16 and its rates on the device, 40 tell arrays of other libraries apart, and 40 are
 # for targets in their own unit
-MOST_CODE_LINES = 2700
+MOST_CODE_LINES = 2720
 MOST_CODE_LINES_OF_KERNELS = (
     2570  # of which 130 multiply on a CPU, and 800 write, launch, multiply, record and send for a GPU, in any thread
 )
 # the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950, what
 # leaves for other programs and arrives from them 590, networks on torch, JAX and other libraries 340, and what shows a
 # run (plots, runs, tensorboard, deepxp plot, and of pages what the benchmark did not have) 1050; columns of words, and
-# tables described, are 310
-MOST_CODE_LINES_AROUND = 9160
+# tables described, are 390
+MOST_CODE_LINES_AROUND = 9320
 MOST_LINES_IN_A_FILE = 350  # everything counted
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])  # finds it without importing it

@@ -339,6 +339,8 @@ def test_sizes_may_come_from_numpy():
 
 @pytest.mark.parametrize("hidden", ["rleu", None, 3, ["relu"] * 2 + [None], [["relu"], "relu", "relu"]])
 def test_an_activation_that_does_not_exist(hidden):
+    with pytest.raises(dx.ConfigError, match=r"'tanh', is no activation.*deepxp.Activation\(name, forward, backward\)"):
+        network(hidden=np.tanh)
     with pytest.raises(dx.ConfigError, match=r"unknown activation .*relu, leaky_relu"):
         network((4, 5, 5, 5, 3), hidden)
 

@@ -71,9 +71,19 @@ def test_runs_stand_beside_each_other_under_their_names():
     ]
     assert [y for _, y in lines(figure.axes[0])] == [run["loss"] for run in runs.values()]
     assert len(lines(figure.axes[1])) == len(lines(figure.axes[2])) == 2
-    assert words(figure) == ["a", "b $x$"]
+    assert words(figure) == ["a", "b $x$", "without"]
     colours = [[line.get_color() for line in axis.lines] for axis in figure.axes]
     assert colours[0][:2] == colours[1] == colours[2]
+
+
+def test_runs_are_named_where_all_of_them_are():
+    common = {"epoch": 1, "loss": 0.5, "validation_loss": 0.6}
+    runs = {
+        "class": History([common | {"validation_accuracy": 0.9}]),
+        "number": History([common | {"validation_r2": 0.1}]),
+    }
+    named = [[text.get_text() for text in axis.texts] for axis in plots.learning_curves(runs).axes]
+    assert named == [[], ["class", "number"], [], []]
 
 
 def test_names_at_the_ends_of_lines_do_not_touch():
@@ -138,6 +148,13 @@ def test_of_many_classes_some_are_named():
     axis = plots.confusion_matrix(np.eye(200, dtype=int)).axes[0]
     assert len(axis.texts) == 0
     assert [t.get_text() for t in axis.get_xticklabels()][:3] == ["0", "5", "10"]
+
+
+def test_long_names_of_classes_stay_different():
+    names = [f"a rather long class name {k}" for k in range(12)]
+    shown = [t.get_text() for t in plots.confusion_matrix(np.eye(12, dtype=int), names=names).axes[0].get_yticklabels()]
+    assert shown[7] == "a rath…name 7" and shown[11] == "a rath…name 11"
+    assert max(map(len, shown)) <= style.LONG
 
 
 def test_a_matrix_that_is_none_is_an_error():

@@ -16,6 +16,7 @@ from contextlib import suppress
 from importlib import import_module
 from signal import SIGINT
 
+from deepxp import interrupt
 from deepxp.cli.parser import parse
 from deepxp.errors import ConfigError, DeepxpError
 
@@ -26,14 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `deepxp ARGV...` and return its exit code: 0, 1 for what went wrong, 2 for a wrong call, 130 for Ctrl-C,
     143 for SIGTERM."""
     try:
+        interrupt.end()
         arguments = parse(argv)
         code: int = getattr(import_module(f"deepxp.cli.{arguments.module}"), arguments.function)(arguments)
         sys.stdout.flush()
     except SystemExit as end:  # argparse: --help, --version, a wrong call
         return end.code if isinstance(end.code, int) else 0
-    except KeyboardInterrupt as interrupt:
-        print(f"deepxp: stopped{f'; {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
-        return 128 + getattr(interrupt, "number", SIGINT)
+    except KeyboardInterrupt as stopped:
+        print(f"deepxp: stopped{f'; {stopped}' if str(stopped) else ''}", file=sys.stderr)
+        return 128 + getattr(stopped, "number", SIGINT)
     except BrokenPipeError:
         _close_stdout()
         return BROKEN_PIPE

@@ -65,13 +65,15 @@ def run(arguments: Namespace, clock: Callable[[], float] = time.perf_counter) ->
         racing = contenders(found, settings.asked, clock)
         version = __version__
         results = run(settings, racing, found, clock, version=version, finding_seconds=seconds, progress=progress)
-    Report(as_json=arguments.json == "-").line(tables.text(results))
+    said = Report(as_json=arguments.json == "-")
+    said.line(tables.text(results))
     if arguments.json == "-":
         print(as_json(results.as_dict()))
     elif arguments.json:
         write_whole(Path(arguments.json), as_json(results.as_dict()) + "\n")
     if arguments.html:
         write_whole(Path(arguments.html), report.html(results))
+        said.line("page", arguments.html)
     return 0
 
 

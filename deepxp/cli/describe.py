@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -51,6 +52,9 @@ def of_data(settings: Settings) -> dict[str, Any]:
     if first is None:
         raise DataError(f"{path}: has no rows, only blank lines or comments")
     rows = (record.cells for record in found_rows)
+    other = next((mark for mark in (",", ";", "\t", "|", " ") if mark in first[0].strip()), None)
+    if len(first) == 1 and other and settings.delimiter is None:
+        return of_data(replace(settings, delimiter=other))
     header = settings.header == "yes" or (
         settings.header == "auto" and not any(is_number(cell) or truths(cell) for cell in first)
     )
@@ -61,15 +65,48 @@ def of_data(settings: Settings) -> dict[str, Any]:
     cells = [[row[k].strip() for row in sample if k < len(row)] for k in range(len(first))]
     columns = [_column(name.strip(), own) for name, own in zip(names, cells, strict=True)]
     target = _target(settings, [column["name"] for column in columns])
+    loss, before = "", list[str]()
     if target is not None:
         shape, asked = Layout(len(first), target, header), cast(Any, settings.header)
         check_no_header(cells[target], shape, Options(header=asked), f"{path}:{start}")
-        with suppress(DataError):
-            columns[target]["target"] = _targets(data.encode_targets(target_column(cells[target], by_row, limit)))
+        try:
+            y = target_column(cells[target], by_row, limit)
+            loss = _loss(y)
+            columns[target]["target"] = _targets(data.encode_targets(y, kind="numbers" if loss else None))
+        except DataError as error:
+            before.append(f"{error} (column {columns[target]['name']!r}, or name another with --target)")
     found = {"file": str(path), "header": header, "rows": len(sample) + sum(1 for _ in rows), "seen": len(sample)}
     found["columns"] = columns
-    features = [column for k, column in enumerate(columns) if k != target]
-    return found | {"train": _command(settings, features, header=header)}
+    features = [k for k in range(len(columns)) if k != target]
+    lacking = [columns[k]["name"] for k in features if _lacks(columns[k], cells[k])]
+    if lacking:
+        before.append(f"fill in the empty cells of {', '.join(lacking)}, or remove their rows; a feature needs a value")
+    if all(_is_left_out(columns[k]) for k in features):
+        before.append("add a column of numbers, or of words that come again; there is no other feature")
+    found |= {"first": before} if before else {}
+    return found | {"train": _command(settings, columns, features, loss, header=header)}
+
+
+def _loss(y: np.ndarray) -> str:
+    """The loss that has to be named for targets: whole numbers of too many values are no classes."""
+    try:
+        data.encode_targets(y)
+    except DataError:
+        if y.dtype.kind != "U" and len(np.unique(y)) > 1 and np.isfinite(y).all():
+            return problem.SQUARED
+        raise
+    return ""
+
+
+def _is_left_out(column: Column) -> bool:
+    return column["kind"] == "nothing" or (column["kind"] == "text" and not column["categories"])
+
+
+def _lacks(column: Column, cells: list[str]) -> bool:
+    """Whether a feature has cells that train refuses. NA is a word where words are categories."""
+    if column["kind"] == "text":
+        return bool(column["categories"]) and "" in cells
+    return column["kind"] != "nothing" and (column["empty"] > 0 or not np.isfinite(column.get("to", 0.0)))
 
 
 def _column(name: str, cells: list[str]) -> Column:
@@ -105,16 +142,20 @@ def _target(settings: Settings, names: list[str]) -> int | None:
     return None
 
 
-def _command(settings: Settings, features: list[Column], *, header: bool) -> str:
+def _command(settings: Settings, columns: list[Column], features: list[int], loss: str, *, header: bool) -> str:
     """The line that trains on the table: words that come again and again are categories, other text is left out."""
-    text = [column for column in features if column["kind"] in ("text", "nothing")]
+    names = [column["name"] for column in columns]
+    text = [k for k in features if columns[k]["kind"] in ("text", "nothing")]
     words = ["deepxp", "train", str(settings.data), *(["--target", settings.target] if settings.target else [])]
-    words += ["--delimiter", settings.delimiter] if settings.delimiter else []
-    if settings.header != "auto" or (text and not header):
-        words.append("--header" if header else "--no-header")
-    for flag, categories in (("--ignore", False), ("--categories", True)):
-        names = [column["name"] for column in text if column.get("categories", False) is categories]
-        words += [flag, ",".join(names)] if names else []
+    words += ["--delimiter", settings.delimiter.replace("\t", "tab")] if settings.delimiter else []
+    words += ["--no-header"] if settings.header == "no" or (text and not header) else []
+    words += ["--header"] if settings.header == "yes" else []
+    for flag, left_out in (("--ignore", True), ("--categories", False)):
+        chosen = [k for k in text if _is_left_out(columns[k]) is left_out]
+        plain = [names[k] and "," not in names[k] and names.count(names[k]) == 1 for k in chosen]  # else its number
+        shown = [names[k] if by_name else str(k + 1) for k, by_name in zip(chosen, plain, strict=True)]
+        words += [flag, ",".join(shown)] if shown else []
+    words += ["--loss", loss] if loss else []
     return " ".join(map(quote, words))
 
 
@@ -147,6 +188,8 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield column["name"], _said(column)
     if len(columns) == 1:
         yield "", "the cells of a table are separated by commas, or by what --delimiter says"
+    for text in found.get("first", ()):
+        yield "first", text
     yield "to train", found["train"]
 
 

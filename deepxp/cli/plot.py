@@ -135,6 +135,8 @@ def _confusion(one: Run, settings: Settings) -> tuple[np.ndarray | None, tuple[s
         return None, (), "the run has not ended, or it failed; give samples with --data"
     C = one.result.matrix()
     if C is None or one.result.classes is None:
+        if "validation_r2" in one.history.records[0] or "r2" in one.result.metrics:
+            return None, (), "it predicts numbers"
         return None, (), "the run held out no samples that have a class"
     return C, tuple(one.result.classes), _right(C, f"{one.result.part} samples")
 

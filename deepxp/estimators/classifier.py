@@ -1,5 +1,6 @@
 """DeepClassifier: two classes, more, or several labels at once; the parameters and attributes of MLPClassifier."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from deepxp.ops.losses import Loss, logistic_loss
 from deepxp.ops.typing import Array
 
 
+@dataclass(repr=False, eq=False)  # for an __init__ of its own name, which errors say
 class DeepClassifier(ClassifierMixin, DeepEstimator):
     """A classifier with the parameters of scikit-learn's MLPClassifier, its defaults and their meaning.
 

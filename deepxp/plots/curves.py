@@ -65,6 +65,7 @@ def _of_one(history: History) -> Figure:
 def _of_several(runs: Mapping[str, History]) -> Figure:
     keys = [*LOSSES, *METRICS]
     keys = [key for key in keys if any(key in history.records[0] for history in runs.values())]
+    named = [key for key in keys if all(key in history.records[0] for history in runs.values())][-1]  # loss, at least
     figure, axes = style.panels(len(keys), [max(runs, key=len)[: 40 // len(keys)]])
     for key, axis in zip(keys, axes, strict=True):
         ends = []
@@ -80,7 +81,7 @@ def _of_several(runs: Mapping[str, History]) -> Figure:
         else:
             style.title(axis, METRICS[key])
             _metric_axis(axis, key, list(having.values()))
-        if key == keys[-1]:
+        if key == named:
             style.name_ends(figure, axis, ends)
     return figure
 

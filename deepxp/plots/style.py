@@ -45,8 +45,9 @@ def colour(k: int) -> str:
 
 
 def short(name: str) -> str:
-    """As much of a name as there is room for."""
-    return name if len(name) <= LONG else name[: LONG - 1] + "…"
+    """As much of a name as there is room for: its begin and its end, where names differ most often."""
+    half = LONG // 2
+    return name if len(name) <= LONG else f"{name[: LONG - 1 - half].rstrip()}…{name[-half:].lstrip()}"
 
 
 def empty(width: float, height: float) -> Figure:

@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 DEPTH = 32  # of brackets within brackets, and of the parts of a dotted key
@@ -32,7 +33,10 @@ def from_json(
     if len(text) > most:
         raise ValueError(f"{what} has {len(text)} characters of JSON; there may be {most}")
     _check_depth(text, JSON_STRING, what)
-    return json.loads(text, object_pairs_hook=hook)
+    value = json.loads(text, object_pairs_hook=hook)
+    if "\\u" in text:
+        _check_text(value, what)
+    return value
 
 
 def from_toml(text: str) -> dict[str, Any]:
@@ -41,6 +45,18 @@ def from_toml(text: str) -> dict[str, Any]:
         raise ValueError(f"it has {len(text)} characters; there may be {TOML_BYTES}")
     _check_depth(text, TOML_STRING, "it")
     return tomllib.loads(text)
+
+
+def _check_text(value: Any, what: str) -> None:
+    """Raises ValueError for half a surrogate pair, which JSON can write, and nothing can write again."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{what} has half a character: {value!r:.80}") from None
+    elif isinstance(value, list | dict):
+        for each in chain(value, value.values()) if isinstance(value, dict) else value:
+            _check_text(each, what)
 
 
 def _check_depth(text: str, string: re.Pattern[str], what: str) -> None:

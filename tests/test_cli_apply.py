@@ -312,6 +312,21 @@ def test_a_model_reads_categories_as_it_learned_them(capsys):
         assert "unsold.csv:2:2" in fails(capsys, "predict", "odd.safetensors", "unsold.csv")
 
 
+def test_columns_of_one_name_are_no_columns_to_choose_from(capsys):
+    x, city, k = np.arange(40.0), np.array(["Oslo", "Rome"] * 20), np.arange(40) // 20
+    write("twice.csv", ["x", "x", "city", "k"], x, -x, city, k)
+    for wanted in (["--categories", "city"], ["--ignore", "city"], ["--ignore", "2", "--categories", "city"]):
+        err = fails(capsys, "train", "twice.csv", *wanted, *SHORT, "--out", "twice")
+        assert "several columns have the same name; give each a name of its own" in err
+        assert not Path("twice").exists()
+    write("twice.csv", ["x", "y", "x"], x, -x, k)  # the target has the name of a feature
+    assert main(["train", "twice.csv", *SHORT, "--out", "twice"]) == 0
+    said = run(capsys, "predict", model("twice"), "twice.csv")
+    assert said.count("\n") == 40
+    write("twice.csv", ["x", "y"], x, -x)
+    assert run(capsys, "predict", model("twice"), "twice.csv") == said
+
+
 def test_the_test_part_of_a_file(capsys):
     err = fails(capsys, "evaluate", model("named"), "parts.npz")
     assert "test part, row 1: 0 is not a class of this model" in err

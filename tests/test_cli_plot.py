@@ -238,6 +238,23 @@ def test_the_boundary_is_drawn_through_the_samples_of_the_run(capsys, plots, mon
     assert X.shape == (2, 120) and net.classes == ("lower", "upper")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
+def test_the_boundary_does_not_obey_the_config_of_a_stranger(capsys, plots):
+    run(moons(), "--epochs", "1", "--out", "a")
+    config, text = Path("a/config.toml"), Path("a/config.toml").read_text()
+    data = f'data = "{Path("moons.csv").absolute()}"'
+    os.mkfifo("pipe.csv")
+    for name in ("pipe.csv", "/dev/zero", "a"):
+        for changed in (text.replace(data, f'data = "{name}"'), f'{text}labels = "{name}"\n'):
+            config.write_text(changed)
+            err = plot(capsys, "a", "--boundary", code=1)
+            assert f"cannot be read again: {name}: is a folder or a device, not a file; give them with --data" in err
+    config.write_text(f"{text}limit-bytes = 1\n")
+    assert "boundary.png" in plot(capsys, "a", "--boundary", "--format", "png")
+    config.write_text(f"{text}limit-bytes = 99999999\n")
+    assert "more than" in plot(capsys, "a", "--boundary", "--limit-bytes", "2000", code=1)
+
+
 def test_the_matrix_of_other_data(capsys, plots, monkeypatch):
     from deepxp import plots as drawn
 

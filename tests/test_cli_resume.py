@@ -18,6 +18,7 @@ import deepxp
 from deepxp.checkpoints import file
 from deepxp.checkpoints.lock import FolderLock
 from deepxp.cli import main
+from deepxp.cli.folder import DATA_BYTES, Folder
 from deepxp.cli.progress import Progress
 
 EPOCHS = 6
@@ -344,6 +345,23 @@ def test_what_is_repeated_or_chosen_by_the_run_does_not_differ():
     train(*SMALL, "--out", "run", "-q", stop=2)
     options = ("--loss", "auto", "--scale", "auto", "--device", "auto", "--lr", "none", "--batch-size", "none")
     assert main(["train", *SMALL, *options, "--out", "run", "-q", "--resume"]) == 0
+
+
+@posix
+@pytest.mark.parametrize("kind", ["device", "pipe", "long", "deep", "bytes"])
+def test_a_data_json_that_no_run_wrote_is_as_none(kind, monkeypatch):
+    about = {"data": "a.npz", "samples": "1", "targets": "2"}
+    Path("run").mkdir()
+    if kind == "device":
+        Path("run/data.json").symlink_to("/dev/zero")
+        monkeypatch.setattr(Path, "open", None)  # it would be read without end
+    elif kind == "pipe":
+        os.mkfifo("run/data.json")
+        monkeypatch.setattr(Path, "open", None)  # it would be waited for
+    else:
+        long = json.dumps(about | {"samples": "other", "more": "x" * DATA_BYTES})
+        Path("run/data.json").write_bytes({"long": long.encode(), "deep": b"[" * 9999, "bytes": b"\xff"}[kind])
+    Folder("run", "a", force=False, resume=True)._check_data(about)
 
 
 @posix

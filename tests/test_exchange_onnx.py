@@ -186,6 +186,26 @@ def test_the_metadata_say_what_the_columns_and_classes_are(onnx):
 
 
 @pytest.mark.interop
+def test_of_categories_each_word_is_a_column_by_name(onnx, tmp_path):
+    rows = [f"{x},{city},{y},{x % 2}" for x, city, y in zip(range(6), ["Rome", "Bern"] * 3, range(6), strict=True)]
+    (tmp_path / "a.csv").write_text("x,city,y,k\n" + "\n".join(rows) + "\n")
+    table = dx.data.load(tmp_path / "a.csv", categories="city")
+    net = network()
+    for features, categories, said in (
+        (list(table.columns.features), list(table.columns.categories), list(table.features)),
+        (["x", "city", "y"], [None, ["Bern", "Rome"], None], ["x", "city=Bern", "city=Rome", "y"]),
+        ([0, 1, 2, 3], None, None),
+        ([1, 2, 3], [None, ["Bern", "Rome"], None], None),
+        (["x", "city", "y"], [None, ["Bern", "Rome"]], None),
+        (["x", "city", "y"], [None, ["Bern"], None], None),
+        (["x", "city", "y"], 3, None),
+    ):
+        net.notes = {"features": features, "categories": categories}
+        metadata = {entry.key: entry.value for entry in to_onnx(net).metadata_props}
+        assert json.loads(metadata.get("features", "null")) == said
+
+
+@pytest.mark.interop
 def test_equal_networks_give_equal_files(onnx):
     assert to_onnx(network("gelu")).SerializeToString() == to_onnx(network("gelu")).SerializeToString()
 

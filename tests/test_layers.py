@@ -96,7 +96,7 @@ MOST_CODE_LINES = 2720
 MOST_CODE_LINES_OF_KERNELS = (
     2570  # of which 130 multiply on a CPU, and 800 write, launch, multiply, record and send for a GPU, in any thread
 )
-# the bounds on what strangers hand in are 200 of them, scikit-learn's estimators 650, what shows a step is 950, what
+# the bounds on what strangers hand in are 220 of them, scikit-learn's estimators 650, what shows a step is 950, what
 # leaves for other programs and arrives from them 590, networks on torch, JAX and other libraries 340, and what shows a
 # run (plots, runs, tensorboard, deepxp plot, and of pages what the benchmark did not have) 1050; columns of words, and
 # tables described, are 390

@@ -98,6 +98,9 @@ def test_null_is_nan_and_what_some_epochs_lack_is_nan(tmp_path):
         ('{"epoch": "x", "loss": 1}', "is not the record"),
         ('{"epoch": 0, "loss": 1}', "no epoch"),
         ('{"epoch": NaN, "loss": 1}', "no epoch"),
+        ('{"epoch": 1.5, "loss": 1}', "no epoch"),
+        ('{"epoch": 1e308, "loss": 1}', "no epoch"),
+        ('{"epoch": 9007199254740992, "loss": 1}', "no epoch"),
         ('{"epoch": 1, "loss": [1]}', "is not the record"),
         ('{"epoch": 1, "loss": 1' + "0" * 400 + "}", "is not the record"),
         ('{"epoch": 1, "loss": ' + "[" * 100 + "]" * 100 + "}", "nested deeper"),
@@ -116,6 +119,8 @@ def test_metrics_that_no_run_wrote_are_refused(tmp_path, line, said):
     [
         {"confusion": [[0, 3, 1]]}, {"confusion": [[-1, 0, 1]]}, {"confusion": [[0, 0]]}, {"confusion": [[0, 0, "1"]]},
         {"confusion": 3}, {"classes": [1, 2, 3]}, {"classes": None}, {"metrics": {"loss": "x"}}, {"metrics": [1]},
+        {"metrics": {"loss": 10**400}}, {"metrics": {"loss": math.inf}}, {"classes": ["\ud800", "b", "c"]},
+        {"network": "\udfff"},
         {"command": 3}, {"best_epoch": "x"}, {"best_epoch": 1.5}, {"versions": {"a": 1}}, {"parts": {"train": "x"}},
         {"notes": [1]}, {"part": 5}, {"novelty": 1},
     ],
@@ -189,6 +194,11 @@ def test_the_headline_is_what_came_out():
     numbers = replace(RESULT_OF_C, metrics={"loss": 1.0, "r2": 0.5}, classes=None, confusion=None)
     assert words(tree(run(result=numbers)).find(".//h1")) == "t.csv: R² 0.5000 on the 80 test samples"
     assert words(tree(run(result=None)).find(".//h1")) == "t"
+
+
+def test_a_run_whose_epochs_are_all_the_last_that_there_can_be_has_a_page():
+    last = [{"epoch": 2.0**53 - 1, "loss": 0.5 / k, "norm_W1": 1.0, "norm_dW1": 1.0} for k in (1, 2)]
+    assert tree(Run(Path("runs/t"), History(last), {}, None)).find(f".//{SVG}svg") is not None
 
 
 def test_every_epoch_is_in_the_table():

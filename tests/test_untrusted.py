@@ -354,6 +354,22 @@ def test_a_text_within_the_depth_is_read():
             from_toml(text)
 
 
+def test_half_a_character_is_no_text(tmp_path):
+    from deepxp.bounded import from_json
+
+    half = "\\ud800"
+    for text in (f'["{half}"]', f'{{"a": [{{"{half}": 1}}]}}', f'"a{half}b"', f'"{half}{half}"'):
+        with pytest.raises(ValueError, match=r"the text has half a character: .*ud800"):
+            from_json(text, 100)
+    assert from_json('{"\\ud83d\\ude00": "\\u00e9"}', 100) == {"\U0001f600": "\u00e9"}
+    about = {"sizes": (2, 2), "classes": ("\ud800", "b")}
+    dx.Network((2, 2), backend="cpu", classes=("a", "b")).save(tmp_path / "m")
+    tensors, metadata = dx.safetensors.read(tmp_path / "m")
+    dx.safetensors.write(tmp_path / "m", tensors, {"deepxp": json.dumps(json.loads(metadata["deepxp"]) | about)})
+    with pytest.raises(dx.ModelFileError, match="does not describe a deepxp network: the text has half a character"):
+        dx.load(tmp_path / "m", "cpu")
+
+
 def test_a_device_is_no_file(tmp_path):
     for name, error in (("/dev/zero", dx.DataError), ("/dev/null", dx.DataError)):
         with pytest.raises(error):

@@ -93,8 +93,11 @@ class Folder:
     def _check_data(self, about: Mapping[str, str]) -> None:
         """Raises ConfigError where the run is known to be one of other data. With a checkpoint, that tells."""
         assert self.path is not None
+        if not (self.path / DATA).is_file():
+            return
         try:
-            was = from_json((self.path / DATA).read_text(encoding="utf-8"), DATA_BYTES)
+            with (self.path / DATA).open("rb") as known:
+                was = from_json(known.read(DATA_BYTES + 1).decode(), DATA_BYTES)
         except (OSError, ValueError):  # of a run that was killed before it wrote it
             return
         if isinstance(was, dict) and any(was.get(name) != about[name] for name in ("samples", "targets")):

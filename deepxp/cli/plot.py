@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,8 +170,12 @@ def _plane(one: Run, settings: Settings) -> Plane:
         dataset = apply.load(settings, net, str(one.folder / MODEL))
         X, y = dataset.X.T, problem.encode_for(net, dataset)
     else:
+        own = replace(config.settings({}, str(one.folder / CONFIG)), limit_bytes=settings.limit_bytes)
         try:
-            X, y = problem.problem(config.settings({}, str(one.folder / CONFIG))).train
+            for name in filter(None, (own.data, own.labels)):  # whoever wrote the folder says what is opened here
+                if Path(name).exists() and not Path(name).is_file():
+                    raise DataError(f"{name}: is a folder or a device, not a file")
+            X, y = problem.problem(own).train
         except DataError as error:
             raise DataError(f"the data of the run cannot be read again: {error}; give them with --data") from None
     labels = labels_of(net, y)

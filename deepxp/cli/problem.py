@@ -164,6 +164,13 @@ def _notes(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
         notes["features"] = list(columns.features)
         notes |= {"categories": list(columns.categories)} if columns.categories else {}
         notes |= {"width": columns.width} if columns.width else {}
+    elif settings.ignore or settings.categories:
+        why = "the table has no header, and its targets are in another file"
+        if dataset.features is not None:
+            why = "several columns have the same name; give each a name of its own"
+        raise DataError(
+            f"{dataset.name}: a model could not find the columns again that --ignore and --categories leave: {why}"
+        )
     target = dataset.target
     if target is None and settings.labels is None and ".npz" in Path(settings.data).name.lower():
         target = settings.target  # the name of the array

@@ -180,8 +180,21 @@ def _name_all(graph: Graph) -> None:
 
 
 def _metadata(net: Network) -> dict[str, str]:
-    features = net.notes.get("features")
-    named = isinstance(features, list) and len(features) == net.sizes[0]
-    names = {"classes": net.classes, "features": features if named else None}
+    names = {"classes": net.classes, "features": _features(net)}
     texts = {name: json.dumps(list(value)) for name, value in names.items() if value is not None}
     return {"deepxp": __version__, "loss": net.loss.name, **texts}
+
+
+def _features(net: Network) -> list[str] | None:
+    """The names of the columns of X, where all of them are known: of categories one for each word, in their order."""
+    names, words = net.notes.get("features"), net.notes.get("categories")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None  # positions in a table without a header
+    if not isinstance(words, list):
+        words = [None] * len(names)
+    found = [
+        each
+        for name, known in zip(names, words, strict=False)
+        for each in ([f"{name}={word}" for word in known] if isinstance(known, list | tuple) else [name])
+    ]
+    return found if len(words) == len(names) and len(found) == net.sizes[0] else None

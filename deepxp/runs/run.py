@@ -125,7 +125,7 @@ def _record(path: Path, line: int, text: str) -> dict[str, float]:
     try:
         found = from_json(text, MOST_OF_A_LINE, what=f"line {line}")
         record = {str(name): math.nan if x is None else float(x) for name, x in found.items()}
-        if not {"epoch", "loss"} <= record.keys() or not record["epoch"] >= 1:
+        if not {"epoch", "loss"} <= record.keys() or not (1 <= record["epoch"] < 2**53 and record["epoch"] % 1 == 0):
             raise ValueError("it has no epoch or no loss")
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}, line {line}: is not the record of an epoch: {error}") from None
@@ -138,7 +138,7 @@ def _result(path: Path) -> Result:
         found["metrics"] = {name: math.nan if x is None else x for name, x in found["metrics"].items()}
         result = Result(**found)
         _check(result)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: does not say how a run ended: {error}") from None
     return result
 
@@ -152,7 +152,7 @@ def _check(result: Result) -> None:
         raise ValueError("what should be text is none")
     if not all(type(n) is int and 0 <= n < 2**63 for n in [*whole, result.best_epoch or 0]):
         raise ValueError("its counts are not whole numbers")
-    if not all(type(x) in (int, float) for x in result.metrics.values()):
+    if not all(type(x) in (int, float) and not math.isinf(x) for x in result.metrics.values()):
         raise ValueError("its metrics are not numbers")
     C = len(result.classes or ())
     if not all(len(row) == 3 and max(row[:2]) < C for row in result.confusion or ()):

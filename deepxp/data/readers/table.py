@@ -2,6 +2,7 @@
 
 import csv
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
@@ -79,14 +80,15 @@ def read(path: Path, options: Options) -> Dataset:
     more = sum(len(known.codes) for known in words.values() if known.is_category)
     check_limit(path, (len(values) + more * len(lines)) * values.itemsize + TARGET_BYTES * len(targets), limit)
     X, categories = one_hot(np.frombuffer(values).reshape(len(lines), -1), words)
+    columns = _columns(shape, categories)
     return Dataset(
         X,
         None if shape.target is None else target_column(targets, where_y, limit),
         str(path),
         _features(shape, categories),
-        target=None if shape.target is None else shape.names[shape.target] if shape.names else shape.target,
+        target=columns.target,
         ignored=shape.ignored,
-        columns=_columns(shape, categories),
+        columns=columns,
         where=where,
         where_y=where_y,
     )
@@ -103,13 +105,22 @@ def _features(shape: Layout, found: Mapping[int, tuple[str, ...]]) -> tuple[str,
 def _columns(shape: Layout, found: Mapping[int, tuple[str, ...]]) -> Columns:
     """How to find the same features in another table."""
     categories = tuple(map(found.get, range(len(shape.features)))) if found else ()
+    known = _known_by(shape)
+    target = None if shape.target is None else known[shape.target]
+    features = tuple(known[column] for column in shape.features)
     if shape.names:
-        names = tuple(shape.names[column] for column in shape.features)
-        target = None if shape.target is None else shape.names[shape.target]
-        return Columns(names if len(set(names)) == len(names) else None, target, categories)
+        return Columns(features if all(isinstance(name, str) for name in features) else None, target, categories)
     if shape.target is None or not (shape.columns or categories):
-        return Columns(None, shape.target)
-    return Columns(shape.features, shape.target, categories, shape.width)
+        return Columns(None, target)
+    return Columns(features, target, categories, shape.width)
+
+
+def _known_by(shape: Layout) -> list[str | int]:
+    """What each column can be found by again: its name, or where it has none of its own its position."""
+    if shape.names is None:
+        return list(range(shape.width))
+    times = Counter(shape.names)
+    return [name if times[name] == 1 else column for column, name in enumerate(shape.names)]
 
 
 def delimiter_of(path: Path, asked: str | None) -> str:

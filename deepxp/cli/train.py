@@ -95,11 +95,11 @@ def _train(
     try:
         history = _fit(resolved, report, folder, task, net, optimizer, views)
     except NonFiniteError as error:
-        said, epochs = str(error).removesuffix(KEPT), len(getattr(error.history, "records", ()))
-        if not epochs:
-            raise NonFiniteError(said) from None
-        saved = folder.save(net, task.notes, LAST_GOOD)
-        raise NonFiniteError(f"{said}. The model of epoch {epochs}, the last good one, is {saved}") from None
+        said, saved = str(error).removesuffix(KEPT), folder.save(net, task.notes, LAST_GOOD)
+        which = (
+            f"The model of epoch {net.epochs}, the last good one," if net.epochs else "The model from before training"
+        )
+        raise NonFiniteError(f"{said}. {which} is {saved}") from None
     seconds = time.perf_counter() - started
     folder.save(net, task.notes)
     if history.stopped_early:

@@ -87,9 +87,10 @@ def _train(
     resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
     resolved = replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))
     path = folder.open(config.dumps(resolved), task.about)
-    views.begin(path, net, settings.keep_epochs, task.notes)
+    goes_on = folder.resume and bool(files(path))
+    views.begin(path, net, settings.keep_epochs, task.notes, goes_on=goes_on)
     _introduce(report, settings, task, net, optimizer)
-    if folder.resume and not files(path):
+    if folder.resume and not goes_on:
         report.line("resumed", "from the beginning: no checkpoint was saved yet")
     started = time.perf_counter()
     try:

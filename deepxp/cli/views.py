@@ -55,21 +55,31 @@ class Views:
         with suppress(Exception):
             self._open.close()
 
-    def begin(self, folder: Path, net: Network, keep_epochs: int | None, notes: Mapping[str, Any]) -> None:
-        """The run has its folder, and its network is as it was drawn."""
+    def begin(
+        self, folder: Path, net: Network, keep_epochs: int | None, notes: Mapping[str, Any], *, goes_on: bool
+    ) -> None:
+        """The run has its folder, and its network is as it was drawn. Where the run goes on, nothing is written before
+        `resumed`: it may yet be refused."""
         self.folder, self._every, self._net, self._model_notes = folder, keep_epochs, net, notes
-        if self._logs is not None:
-            logs = Path(self._logs) / folder.name if self._logs else folder / BOARD
-            try:
-                self._board = self._open.enter_context(import_board()(logs))
-            except OSError as error:
-                raise ConfigError(f"--tensorboard {logs}: cannot be written: {error.strerror}") from None
-            self._report.line("tensorboard", f"tensorboard --logdir {shlex.quote(str(logs.parent))}")
+        if goes_on:
+            return
+        self._open_board()
         if keep_epochs is not None:
             self._attempt("the weights of an epoch", self._keep, 0)
 
+    def _open_board(self) -> None:
+        if self._logs is None:
+            return
+        logs = Path(self._logs) / self.folder.name if self._logs else self.folder / BOARD
+        try:
+            self._board = self._open.enter_context(import_board()(logs))
+        except OSError as error:
+            raise ConfigError(f"--tensorboard {logs}: cannot be written: {error.strerror}") from None
+        self._report.line("tensorboard", f"tensorboard --logdir {shlex.quote(str(logs.parent))}")
+
     def resumed(self, records: Sequence[Mapping[str, float]]) -> None:
         """The run goes on after these epochs."""
+        self._open_board()
         for record in records:
             self._attempt("what TensorBoard shows", self._show, record)
 

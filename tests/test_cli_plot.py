@@ -143,6 +143,22 @@ def test_a_run_that_goes_on_has_all_of_its_epochs():
     assert sorted(int(path.stem[-6:]) for path in Path("a/epochs").iterdir()) == [0, 1, 2, 4]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_run_that_is_refused_stays_as_it_is(capsys, monkeypatch):
+    from test_cli_resume import train as stoppable
+
+    from deepxp.cli import views
+
+    options = ("--epochs", "4", "--out", "a", *SMALL)
+    assert stoppable(moons(), *options, stop=1) == 130
+    before = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
+    Path("moons.csv").write_text(Path("moons.csv").read_text().replace(",upper", ",lower", 1))
+    monkeypatch.setattr(views, "import_board", lambda: lambda logs: pytest.fail("TensorBoard's folder was opened"))
+    assert main(["train", "--resume", *options, "--tensorboard", "--keep-epochs", "1"]) == 2
+    assert "checkpoint" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()} == before
+
+
 def test_without_tensorboardx_the_run_does_not_begin(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     monkeypatch.delitem(sys.modules, "deepxp.tensorboard", raising=False)
@@ -172,6 +188,19 @@ def test_the_weights_of_every_second_epoch_are_kept_from_the_first_on():
         assert np.linalg.norm(net.W[1]) == pytest.approx(lengths[epoch - 1], rel=1e-6)
     run(moons(), "--epochs", "1", "--out", "a", "--force")
     assert not list(Path("a/epochs").iterdir())
+
+
+def test_the_last_epoch_of_a_run_that_stops_early_is_kept_as_it_was():
+    options = (moons(), "--epochs", "40", "--validation", "0.2", "--lr", "1", "--patience", "3")
+    run(*options, "--keep-epochs", "1", "--out", "every")
+    run(*options, "--keep-epochs", "100", "--out", "last")
+    last = len(read(Path("last")).history)
+    assert last < 40 and read(Path("last")).result.best_epoch == last - 3
+    assert [path.name for path in sorted(Path("last/epochs").iterdir())] == [
+        f"epoch-{k:06d}.safetensors" for k in (0, last)
+    ]
+    name = f"epochs/epoch-{last:06d}.safetensors"
+    assert Path("last", name).read_bytes() == Path("every", name).read_bytes()
 
 
 def test_what_cannot_be_kept_is_a_warning_and_the_run_goes_on(capsys, monkeypatch):

@@ -35,6 +35,7 @@ class Views:
         self._logs = arguments.tensorboard
         self._board: Any = None
         self._every: int | None = None
+        self._unkept: Network | None = None
         self._failed = set[str]()
         self.folder = Path()
         self.notes: list[str] = []
@@ -86,11 +87,18 @@ class Views:
     def epoch(self, record: Mapping[str, float], *, last: bool) -> None:
         """An epoch has ended."""
         self._attempt("what TensorBoard shows", self._show, record)
-        if self._every is not None and (last or record["epoch"] % self._every == 0):
+        if self._every is None:
+            return
+        kept = last or record["epoch"] % self._every == 0
+        self._unkept = None if kept else self._net.to()  # a run that stops early ends here, with the best weights
+        if kept:
             self._attempt("the weights of an epoch", self._keep, int(record["epoch"]))
 
     def end(self, history: History, result: Result) -> None:
         """The run has ended, and its model is written."""
+        if self._unkept is not None:
+            self._net = self._unkept
+            self._attempt("the weights of an epoch", self._keep, len(history))
         self._attempt(RESULT, write_whole, self.folder / RESULT, dumps(result))
         self._curves(history)
         if self.html is not None:

@@ -244,6 +244,7 @@ def test_the_boundary_and_how_it_came_about(capsys, plots):
     from PIL import Image
 
     run(moons(), "--epochs", "3", "--keep-epochs", "1", "--out", "a")
+    Path("a/epochs/epoch-000002 (copy).safetensors").write_bytes(b"")
     out = plot(capsys, "a", "--boundary", "--format", "png")
     assert "boundary    a/boundary.png" in out and "animation   a/boundary.gif" in out
     with Image.open("a/boundary.gif") as gif:

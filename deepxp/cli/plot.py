@@ -77,7 +77,8 @@ def run(arguments: Namespace) -> int:
         else:
             report.line(name, ", ".join(str(plots.save(figure, out / f"{name}.{kind}")) for kind in formats))
     if plane is not None:
-        if frames := sorted((runs[0].folder / EPOCHS).glob("epoch-*.safetensors")):
+        found = sorted((runs[0].folder / EPOCHS).glob("epoch-*.safetensors"))
+        if frames := [path for path in found if path.stem.removeprefix("epoch-").isdecimal()]:
             nets = _nets(frames, settings)
             path = plots.boundary_animation(out / "boundary.gif", nets, plane.X, plane.y, features=plane.features)
             report.line("animation", str(path))

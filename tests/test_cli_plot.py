@@ -225,6 +225,16 @@ def test_the_pictures_of_a_run(capsys, plots):
         assert "<svg" in Path(f"a/{name}.svg").read_text(encoding="utf-8")
 
 
+def test_a_run_that_begins_anew_has_no_picture_of_the_one_before():
+    run(moons(), "--epochs", "1", "--out", "a")
+    before = {path.name for path in Path("a").iterdir()}
+    names = {f"{name}.{kind}" for name in ("norms", "confusion", "boundary") for kind in ("png", "svg", "pdf")}
+    for name in {"curves.svg", "curves.pdf", "boundary.gif", "mine.png"} | names:
+        Path("a", name).write_bytes(b"")
+    run(moons(), "--epochs", "1", "--out", "a", "--force")
+    assert {path.name for path in Path("a").iterdir()} == before | {"mine.png"}
+
+
 def test_several_runs_are_compared(capsys, plots, monkeypatch):
     from deepxp import plots as drawn
 

@@ -23,7 +23,17 @@ from deepxp.runs.run import CONFIG, EPOCHS, METRICS, MODEL, RESULT
 DATA, LAST_GOOD = "data.json", "last-good.safetensors"
 RUNS = Path("runs")
 DATA_BYTES = 2**16
-WRITTEN = (MODEL, LAST_GOOD, METRICS, RESULT, "curves.png", f"{EPOCHS}/epoch-*.safetensors", "tensorboard/events.*")
+DRAWN = [f"{name}.{kind}" for name in ("curves", "norms", "confusion", "boundary") for kind in ("png", "svg", "pdf")]
+WRITTEN = (
+    MODEL,
+    LAST_GOOD,
+    METRICS,
+    RESULT,
+    *DRAWN,
+    "boundary.gif",
+    f"{EPOCHS}/epoch-*.safetensors",
+    "tensorboard/events.*",
+)
 
 
 class Folder:

@@ -302,8 +302,16 @@ def test_what_cannot_be_drawn_is_said(capsys, plots):
     Path("old/metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in old))
     out = plot(capsys, "old", "--format", "png")
     assert "norms       none: this history has no norms" in out
-    assert "confusion   none: the run has not ended, or it failed; give samples with --data" in out
-    assert "has no model yet" in plot(capsys, "old", "--boundary", code=2)
+    assert "confusion   none: old is a folder without model.safetensors" in out
+    Path("a/result.json").unlink()
+    assert "confusion   none: the run has no result.json; give samples with --data" in plot(capsys, "a")
+    Path("a/model.safetensors").rename("a/kept")
+    assert "confusion   none: the run in a is not finished; go on with: deepxp train --resume" in plot(capsys, "a")
+    Path("a/kept").rename("a/last-good.safetensors")
+    said = "the run in a met NaN or infinity; its model from before is a/last-good.safetensors"
+    assert f"confusion   none: {said}" in plot(capsys, "a")
+    assert said in plot(capsys, "a", "--data", "numbers.npz", code=2)
+    assert "old is a folder without model.safetensors" in plot(capsys, "old", "--boundary", code=2)
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(capsys, monkeypatch):

@@ -7,7 +7,7 @@ update was not: the run goes back to the beginning of the epoch and repeats its 
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,18 @@ EXPLODED = 1000.0  # times as long as at the beginning
 DEAD = 0.25  # of a layer: fewer are no reason to worry
 FEW = 50  # samples, of which it says nothing that a unit is off for all of them
 PROBE = 512  # samples on which a unit is looked at that may be dead
-KEPT = ". The network has the weights from before this epoch"
+KEPT = ". The network has the last good weights from before this epoch"
 ADVICE = "lower the learning rate, clip the gradient (clip_norm=1.0) or scale the inputs"
+
+
+def last_good(records: Sequence[Mapping[str, float]]) -> int:
+    """The last epoch whose losses and norms are finite, or 0. Of a batch that may be left out the gradient may not be
+    finite, and says nothing of the weights."""
+    for record in reversed(records):
+        names = ("loss", "validation_loss", "norm_W", *(() if "skipped" in record else ("norm_dW",)))
+        if all(math.isfinite(x) for name, x in record.items() if name.startswith(names)):
+            return int(record["epoch"])
+    return 0
 
 
 def quantities(

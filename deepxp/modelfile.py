@@ -155,7 +155,7 @@ def _check(values: dict[str, Any]) -> None:
         "epochs": whole(values["epochs"], 2**64),
         "classes": classes is None or (isinstance(classes, list) and several(classes, len(classes), str)),
         "scaler": values["scaler"] is None or (isinstance(values["scaler"], str) and values["scaler"] != ""),
-        "target_scaler": values.get("target_scaler") in (None, "standard"),
+        "target_scaler": values.get("target_scaler") in (None, "standard", "minmax", "range", "none"),
         "version": isinstance(values.get("version", ""), str),
         "notes": isinstance(values.get("notes", {}), dict),
     }

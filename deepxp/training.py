@@ -18,7 +18,7 @@ from deepxp.data.batches import Batches, Streamed
 from deepxp.errors import ConfigError, NonFiniteError, OutOfMemoryError
 from deepxp.evaluation import Evaluation
 from deepxp.footprint import need_of_a_prediction, need_of_a_step, out_of_memory
-from deepxp.health import Health
+from deepxp.health import Health, last_good
 from deepxp.history import History
 from deepxp.inputs import count, is_labels, sample_weights, samples, targets
 from deepxp.network import Network
@@ -61,10 +61,11 @@ def train(
     had it not been interrupted; it must be called with the arguments it had: only a number of epochs that the schedule
     does not depend on may grow.
 
-    Where a batch gives NaN or infinity, `on_nonfinite="stop"` raises NonFiniteError, with the weights of the last good
-    epoch restored and the history in its `history`; "skip" does without its update, counts it under `skipped` in the
-    record of the epoch, and only raises for an epoch that has no other batch. `on_note(text)` is told of these, of
-    units that died and of a gradient that explodes; without it, it is a HealthWarning.
+    Where a batch gives NaN or infinity, `on_nonfinite="stop"` raises NonFiniteError, with the weights of the last epoch
+    whose losses and norms are finite restored and the history in its `history`; "skip" does without its update, counts
+    it under `skipped` in the record of the epoch, and only raises for an epoch that has no other batch.
+    `on_note(text)` is told of these, of units that died and of a gradient that explodes; without it, it is a
+    HealthWarning.
 
     Raises StoppedError where `checkpoints.stop` asked for it; OutOfMemoryError, with the batch size that fits, where
     the memory does not suffice; ConfigError, ShapeError and DataError for what does not fit.
@@ -147,15 +148,16 @@ def _loop(
         try:
             record = run(epoch)
         except NonFiniteError as error:
-            net.theta[...] = good_theta
+            _go_back(net, good_theta, history)
             error.history = history
             raise
         net.epochs += 1
-        good_theta[...] = net.theta
         if watched is not None:
             record |= {f"validation_{name}": value for name, value in watched.run(net).items()}
         record["seconds"] = time.perf_counter() - run.started
         history.records.append(record)
+        if last_good([record]):
+            good_theta[...] = net.theta
         history.best_epoch = epoch + 1
         if on_epoch is not None:
             on_epoch(dict(record))  # what is done to it is not done to the history
@@ -170,11 +172,18 @@ def _loop(
         run.after_epoch()
     if best_theta is not None:
         if at.best_epoch == 0:
+            _go_back(net, good_theta, history)
             raise NonFiniteError(
                 "the validation loss was never finite: look for NaN or infinity in the validation data"
             )
         net.theta[...] = best_theta
     return history
+
+
+def _go_back(net: Network, good_theta: Array, history: History) -> None:
+    """To the last good epoch of the run, or to its beginning."""
+    net.theta[...] = good_theta
+    net.epochs -= len(history) - last_good(history.records)
 
 
 @dataclass

@@ -143,6 +143,22 @@ def test_a_run_that_goes_on_has_all_of_its_epochs():
     assert sorted(int(path.stem[-6:]) for path in Path("a/epochs").iterdir()) == [0, 1, 2, 4]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_run_that_is_refused_stays_as_it_is(capsys, monkeypatch):
+    from test_cli_resume import train as stoppable
+
+    from deepxp.cli import views
+
+    options = ("--epochs", "4", "--out", "a", *SMALL)
+    assert stoppable(moons(), *options, stop=1) == 130
+    before = {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()}
+    Path("moons.csv").write_text(Path("moons.csv").read_text().replace(",upper", ",lower", 1))
+    monkeypatch.setattr(views, "import_board", lambda: lambda logs: pytest.fail("TensorBoard's folder was opened"))
+    assert main(["train", "--resume", *options, "--tensorboard", "--keep-epochs", "1"]) == 2
+    assert "checkpoint" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("a").rglob("*") if path.is_file()} == before
+
+
 def test_without_tensorboardx_the_run_does_not_begin(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     monkeypatch.delitem(sys.modules, "deepxp.tensorboard", raising=False)
@@ -174,6 +190,19 @@ def test_the_weights_of_every_second_epoch_are_kept_from_the_first_on():
     assert not list(Path("a/epochs").iterdir())
 
 
+def test_the_last_epoch_of_a_run_that_stops_early_is_kept_as_it_was():
+    options = (moons(), "--epochs", "40", "--validation", "0.2", "--lr", "1", "--patience", "3")
+    run(*options, "--keep-epochs", "1", "--out", "every")
+    run(*options, "--keep-epochs", "100", "--out", "last")
+    last = len(read(Path("last")).history)
+    assert last < 40 and read(Path("last")).result.best_epoch == last - 3
+    assert [path.name for path in sorted(Path("last/epochs").iterdir())] == [
+        f"epoch-{k:06d}.safetensors" for k in (0, last)
+    ]
+    name = f"epochs/epoch-{last:06d}.safetensors"
+    assert Path("last", name).read_bytes() == Path("every", name).read_bytes()
+
+
 def test_what_cannot_be_kept_is_a_warning_and_the_run_goes_on(capsys, monkeypatch):
     from deepxp.cli import views
 
@@ -196,6 +225,16 @@ def test_the_pictures_of_a_run(capsys, plots):
         assert "<svg" in Path(f"a/{name}.svg").read_text(encoding="utf-8")
 
 
+def test_a_run_that_begins_anew_has_no_picture_of_the_one_before():
+    run(moons(), "--epochs", "1", "--out", "a")
+    before = {path.name for path in Path("a").iterdir()}
+    names = {f"{name}.{kind}" for name in ("norms", "confusion", "boundary") for kind in ("png", "svg", "pdf")}
+    for name in {"curves.svg", "curves.pdf", "boundary.gif", "mine.png"} | names:
+        Path("a", name).write_bytes(b"")
+    run(moons(), "--epochs", "1", "--out", "a", "--force")
+    assert {path.name for path in Path("a").iterdir()} == before | {"mine.png"}
+
+
 def test_several_runs_are_compared(capsys, plots, monkeypatch):
     from deepxp import plots as drawn
 
@@ -215,6 +254,7 @@ def test_the_boundary_and_how_it_came_about(capsys, plots):
     from PIL import Image
 
     run(moons(), "--epochs", "3", "--keep-epochs", "1", "--out", "a")
+    Path("a/epochs/epoch-000002 (copy).safetensors").write_bytes(b"")
     out = plot(capsys, "a", "--boundary", "--format", "png")
     assert "boundary    a/boundary.png" in out and "animation   a/boundary.gif" in out
     with Image.open("a/boundary.gif") as gif:
@@ -279,8 +319,16 @@ def test_what_cannot_be_drawn_is_said(capsys, plots):
     Path("old/metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in old))
     out = plot(capsys, "old", "--format", "png")
     assert "norms       none: this history has no norms" in out
-    assert "confusion   none: the run has not ended, or it failed; give samples with --data" in out
-    assert "has no model yet" in plot(capsys, "old", "--boundary", code=2)
+    assert "confusion   none: old is a folder without model.safetensors" in out
+    Path("a/result.json").unlink()
+    assert "confusion   none: the run has no result.json; give samples with --data" in plot(capsys, "a")
+    Path("a/model.safetensors").rename("a/kept")
+    assert "confusion   none: the run in a is not finished; go on with: deepxp train --resume" in plot(capsys, "a")
+    Path("a/kept").rename("a/last-good.safetensors")
+    said = "the run in a met NaN or infinity; its model from before is a/last-good.safetensors"
+    assert f"confusion   none: {said}" in plot(capsys, "a")
+    assert said in plot(capsys, "a", "--data", "numbers.npz", code=2)
+    assert "old is a folder without model.safetensors" in plot(capsys, "old", "--boundary", code=2)
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(capsys, monkeypatch):

@@ -561,11 +561,14 @@ def test_nan_leaves_the_model_of_the_last_good_epoch(capsys, monkeypatch):
     assert not Path("run/model.safetensors").exists()
 
 
-def test_nan_in_the_first_epoch_leaves_no_model_and_speaks_of_none(capsys, monkeypatch):
+def test_nan_in_the_first_epoch_leaves_the_model_from_before_it(capsys, monkeypatch):
     overflowing(monkeypatch, 0)
     code, err = fails(capsys, *SMALL, "--out", "run")
     assert code == 1
-    assert "training met " in err and "The network has" not in err and "model" not in err
+    assert "training met " in err and "The network has" not in err and "good one" not in err
+    assert err.endswith(". The model from before training is run/last-good.safetensors\n")
+    model = deepxp.load("run/last-good.safetensors", "cpu")
+    assert model.epochs == 0 and np.isfinite(model.theta).all()
     assert not Path("run/model.safetensors").exists()
 
 

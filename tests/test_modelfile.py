@@ -16,6 +16,7 @@ from numpy.testing import assert_array_equal
 import deepxp as dx
 from deepxp import safetensors
 from deepxp.data import Scaler
+from deepxp.data.scaling import KINDS
 
 PACKAGE = Path(importlib.util.find_spec("deepxp").submodule_search_locations[0])
 
@@ -156,6 +157,16 @@ def test_a_file_with_a_scaler_of_targets_is_of_format_2(tmp_path):
     assert (described["format"], described["target_scaler"]) == (2, "standard")
     assert_array_equal(tensors["target.shift"], UNIT.shift)
     assert_array_equal(tensors["target.factor"], UNIT.factor)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "auto"])
+def test_targets_scaled_in_any_way_come_back(tmp_path, kind):
+    scaler = Scaler.fit(np.arange(8, dtype=np.uint8).reshape(4, 2), kind)
+    net = network(sizes=(4, 5, 2), loss="squared-error", target_scaler=scaler)
+    net.save(tmp_path / "m")
+    back = dx.load(tmp_path / "m", "cpu")
+    assert back.target_scaler.kind == kind
+    assert_array_equal(back.predict(table().T), net.predict(table().T))
 
 
 def names_called(tree):

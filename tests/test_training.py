@@ -537,10 +537,16 @@ def test_the_first_layer_is_named(l, value, dtype):
 @pytest.mark.parametrize("batch_size", [5, 30])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_huge_learning_rate_restores_the_last_good_weights(dtype, batch_size):
-    net, good = network(dtype=dtype, hidden="relu"), []
+    net, seen, good = network(dtype=dtype, hidden="relu"), [], [0]
     X, y = data()
     dx.train(net, X, y, epochs=2, batch_size=batch_size)
-    before = net.theta.copy()
+    seen.append(net.theta.copy())
+
+    def on_epoch(record):
+        seen.append(net.theta.copy())
+        if all(map(math.isfinite, record.values())):
+            good.append(record["epoch"])
+
     error = failing(
         net,
         X,
@@ -548,13 +554,33 @@ def test_a_huge_learning_rate_restores_the_last_good_weights(dtype, batch_size):
         epochs=50,
         batch_size=batch_size,
         optimizer=dx.SGD(lr=1e30 if dtype == "float32" else 1e200),
-        on_epoch=lambda record: good.append(net.theta.copy()),
+        on_epoch=on_epoch,
     )
-    assert_array_equal(net.theta, good[-1] if good else before)
+    assert_array_equal(net.theta, seen[good[-1]])
     assert np.isfinite(net.theta).all()
-    assert len(error.history) == len(good) == net.epochs - 2
-    assert "The network has the weights from before this epoch" in str(error)
-    assert f"of epoch {len(good) + 1}:" in str(error)
+    assert len(error.history) == len(seen) - 1
+    assert net.epochs == 2 + good[-1]
+    assert "The network has the last good weights from before this epoch" in str(error)
+    assert f"of epoch {len(seen)}:" in str(error)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_epoch_that_ruined_the_weights_is_not_the_last_good_one(saved, tmp_path):
+    class Ruin(dx.SGD):
+        def rates(self, lr, t):
+            return (math.inf if t > 9 else 1e30 if t == 9 else lr,)
+
+    net, (X, y), seen = network(dtype="float32"), data(), []
+    options = {"batch_size": 10, "optimizer": Ruin(lr=0.1), "on_epoch": lambda record: seen.append(net.theta.copy())}
+    if saved:  # and the run goes on after it
+        checkpoints = dx.Checkpoints(tmp_path, every="1epoch")
+        dx.train(net, X, y, epochs=3, checkpoints=checkpoints, **options)
+        net, options["checkpoints"] = network(dtype="float32"), dx.Checkpoints(tmp_path, resume=True)
+    error = failing(net, X, y, epochs=9, **options)
+    assert [record["epoch"] for record in error.history] == [1, 2, 3]
+    assert math.isfinite(error.history.loss[2]) and np.isfinite(seen[2]).all()
+    assert_array_equal(net.theta, seen[1])
+    assert net.epochs == 2
 
 
 def test_the_history_up_to_the_failure_is_kept():

@@ -23,7 +23,17 @@ from deepxp.runs.run import CONFIG, EPOCHS, METRICS, MODEL, RESULT
 DATA, LAST_GOOD = "data.json", "last-good.safetensors"
 RUNS = Path("runs")
 DATA_BYTES = 2**16
-WRITTEN = (MODEL, LAST_GOOD, METRICS, RESULT, "curves.png", f"{EPOCHS}/epoch-*.safetensors", "tensorboard/events.*")
+DRAWN = [f"{name}.{kind}" for name in ("curves", "norms", "confusion", "boundary") for kind in ("png", "svg", "pdf")]
+WRITTEN = (
+    MODEL,
+    LAST_GOOD,
+    METRICS,
+    RESULT,
+    *DRAWN,
+    "boundary.gif",
+    f"{EPOCHS}/epoch-*.safetensors",
+    "tensorboard/events.*",
+)
 
 
 class Folder:
@@ -156,8 +166,8 @@ def failed(folder: Path) -> ConfigError:
     """What is said of a run that met NaN: it would meet it again."""
     return ConfigError(
         f"the run in {folder} met NaN or infinity, and would again, as a run goes on to the same bits; begin it anew "
-        f"with --force and a smaller --lr, --clip-norm 1 or --on-nonfinite skip; {folder / LAST_GOOD} is its last good "
-        "model"
+        f"with --force and a smaller --lr, --clip-norm 1 or --on-nonfinite skip; {folder / LAST_GOOD} is its model "
+        "from before that"
     )
 
 
@@ -169,7 +179,7 @@ def model_in(path: str) -> str:
     if (folder / MODEL).is_file():
         return str(folder / MODEL)
     if (folder / LAST_GOOD).is_file():
-        raise ConfigError(f"the run in {folder} met NaN or infinity; its last good model is {folder / LAST_GOOD}")
+        raise ConfigError(f"the run in {folder} met NaN or infinity; its model from before is {folder / LAST_GOOD}")
     if (folder / CONFIG).is_file():
         raise ConfigError(f"the run in {folder} is not finished; go on with: deepxp train --resume --out {quote(path)}")
     raise ConfigError(f"{folder} is a folder without {MODEL}, and so none of a run")

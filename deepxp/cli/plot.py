@@ -12,12 +12,13 @@ import numpy as np
 from deepxp import network
 from deepxp.cli import apply, config, problem
 from deepxp.cli.confusion import confusion_of, labels_of, names_of
+from deepxp.cli.folder import model_in
 from deepxp.cli.options import Kind, Settings, read_flag
 from deepxp.cli.report import Report, write_whole
 from deepxp.errors import ConfigError, DataError
 from deepxp.history import History
 from deepxp.network import Network
-from deepxp.runs.run import CONFIG, EPOCHS, MODEL, Run, read
+from deepxp.runs.run import CONFIG, EPOCHS, MODEL, RESULT, Run, read
 
 DESCRIPTION = """\
 Draw what runs of `deepxp train` left in their folders: learning curves, the
@@ -78,7 +79,8 @@ def run(arguments: Namespace) -> int:
         else:
             report.line(name, ", ".join(str(plots.save(figure, out / f"{name}.{kind}")) for kind in formats))
     if plane is not None:
-        if frames := sorted((runs[0].folder / EPOCHS).glob("epoch-*.safetensors")):
+        found = sorted((runs[0].folder / EPOCHS).glob("epoch-*.safetensors"))
+        if frames := [path for path in found if path.stem.removeprefix("epoch-").isdecimal()]:
             nets = _nets(frames, settings)
             path = plots.boundary_animation(out / "boundary.gif", nets, plane.X, plane.y, features=plane.features)
             report.line("animation", str(path))
@@ -133,7 +135,11 @@ def _confusion(one: Run, settings: Settings) -> tuple[np.ndarray | None, tuple[s
         C, names = confusion_of(net, dataset.X.T, problem.encode_for(net, dataset)), names_of(net) or ()
         return (C, names, _right(C, dataset.name)) if C is not None else (None, (), "the model says no single class")
     if one.result is None:
-        return None, (), "the run has not ended, or it failed; give samples with --data"
+        try:
+            model_in(str(one.folder))
+        except ConfigError as error:
+            return None, (), str(error)
+        return None, (), f"the run has no {RESULT}; give samples with --data"
     C = one.result.matrix()
     if C is None or one.result.classes is None:
         if "validation_r2" in one.history.records[0] or "r2" in one.result.metrics:
@@ -147,9 +153,7 @@ def _right(C: np.ndarray, what: str) -> str:
 
 
 def _model(one: Run, settings: Settings) -> Network:
-    if not (one.folder / MODEL).is_file():
-        raise ConfigError(f"{one.folder} has no model yet: the run has not ended")
-    return network.load(one.folder / MODEL, settings.device, limit_bytes=settings.limit_bytes)
+    return network.load(model_in(str(one.folder)), settings.device, limit_bytes=settings.limit_bytes)
 
 
 class Plane(NamedTuple):

@@ -87,19 +87,20 @@ def _train(
     resolved = replace(settings, device=backend.name, loss=task.loss, scale=scale)
     resolved = replace(resolved, data=_absolute(settings.data), labels=_absolute(settings.labels))
     path = folder.open(config.dumps(resolved), task.about)
-    views.begin(path, net, settings.keep_epochs, task.notes)
+    goes_on = folder.resume and bool(files(path))
+    views.begin(path, net, settings.keep_epochs, task.notes, goes_on=goes_on)
     _introduce(report, settings, task, net, optimizer, resumed=folder.resume)
-    if folder.resume and not files(path):
+    if folder.resume and not goes_on:
         report.line("resumed", "from the beginning: no checkpoint was saved yet")
     started = time.perf_counter()
     try:
         history = _fit(resolved, report, folder, task, net, optimizer, views)
     except NonFiniteError as error:
-        said, epochs = str(error).removesuffix(KEPT), len(getattr(error.history, "records", ()))
-        if not epochs:
-            raise NonFiniteError(said) from None
-        saved = folder.save(net, task.notes, LAST_GOOD)
-        raise NonFiniteError(f"{said}. The model of epoch {epochs}, the last good one, is {saved}") from None
+        said, saved = str(error).removesuffix(KEPT), folder.save(net, task.notes, LAST_GOOD)
+        which = (
+            f"The model of epoch {net.epochs}, the last good one," if net.epochs else "The model from before training"
+        )
+        raise NonFiniteError(f"{said}. {which} is {saved}") from None
     seconds = time.perf_counter() - started
     folder.save(net, task.notes)
     if history.stopped_early:

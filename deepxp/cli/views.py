@@ -35,6 +35,7 @@ class Views:
         self._logs = arguments.tensorboard
         self._board: Any = None
         self._every: int | None = None
+        self._unkept: Network | None = None
         self._failed = set[str]()
         self.folder = Path()
         self.notes: list[str] = []
@@ -55,32 +56,49 @@ class Views:
         with suppress(Exception):
             self._open.close()
 
-    def begin(self, folder: Path, net: Network, keep_epochs: int | None, notes: Mapping[str, Any]) -> None:
-        """The run has its folder, and its network is as it was drawn."""
+    def begin(
+        self, folder: Path, net: Network, keep_epochs: int | None, notes: Mapping[str, Any], *, goes_on: bool
+    ) -> None:
+        """The run has its folder, and its network is as it was drawn. Where the run goes on, nothing is written before
+        `resumed`: it may yet be refused."""
         self.folder, self._every, self._net, self._model_notes = folder, keep_epochs, net, notes
-        if self._logs is not None:
-            logs = Path(self._logs) / folder.name if self._logs else folder / BOARD
-            try:
-                self._board = self._open.enter_context(import_board()(logs))
-            except OSError as error:
-                raise ConfigError(f"--tensorboard {logs}: cannot be written: {error.strerror}") from None
-            self._report.line("tensorboard", f"tensorboard --logdir {shlex.quote(str(logs.parent))}")
+        if goes_on:
+            return
+        self._open_board()
         if keep_epochs is not None:
             self._attempt("the weights of an epoch", self._keep, 0)
 
+    def _open_board(self) -> None:
+        if self._logs is None:
+            return
+        logs = Path(self._logs) / self.folder.name if self._logs else self.folder / BOARD
+        try:
+            self._board = self._open.enter_context(import_board()(logs))
+        except OSError as error:
+            raise ConfigError(f"--tensorboard {logs}: cannot be written: {error.strerror}") from None
+        self._report.line("tensorboard", f"tensorboard --logdir {shlex.quote(str(logs.parent))}")
+
     def resumed(self, records: Sequence[Mapping[str, float]]) -> None:
         """The run goes on after these epochs."""
+        self._open_board()
         for record in records:
             self._attempt("what TensorBoard shows", self._show, record)
 
     def epoch(self, record: Mapping[str, float], *, last: bool) -> None:
         """An epoch has ended."""
         self._attempt("what TensorBoard shows", self._show, record)
-        if self._every is not None and (last or record["epoch"] % self._every == 0):
+        if self._every is None:
+            return
+        kept = last or record["epoch"] % self._every == 0
+        self._unkept = None if kept else self._net.to()  # a run that stops early ends here, with the best weights
+        if kept:
             self._attempt("the weights of an epoch", self._keep, int(record["epoch"]))
 
     def end(self, history: History, result: Result) -> None:
         """The run has ended, and its model is written."""
+        if self._unkept is not None:
+            self._net = self._unkept
+            self._attempt("the weights of an epoch", self._keep, len(history))
         self._attempt(RESULT, write_whole, self.folder / RESULT, dumps(result))
         self._curves(history)
         if self.html is not None:

@@ -1,4 +1,9 @@
-"""The CPU with Numba: the operations on the compiled loops of `kernels.loops`, over several threads where it pays."""
+"""The CPU with Numba: the operations on the compiled loops of `kernels.loops`, over several threads where it pays.
+
+Times of the definition over these, float32 on two threads of an AMD EPYC (docs/performance.md has the table, and the
+command): bias + relu 5.6 and its backward 21 at n = 2048, m = 1024; softmax 3.8 and its loss with dZ 15 at C = 32000,
+m = 1024; Adam 16 and sgd 7.6 on 2.2 million parameters.
+"""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,8 @@
 """The CPU without a compiler: the definitions in place, over blocks that fit the cache.
 
+Times of the definition over these, measured as those of `kernels.numba`: bias + relu 2.6 and its backward 2.3, softmax
+1.5 and its loss with dZ 6.7, Adam 1.8, sgd 1.2.
+
 Elementwise definitions run on the tape (`kernels.tape`) and so are bit-identical to themselves. Reductions are written
 by hand to need no array beyond the ones they fill.
 """

@@ -17,7 +17,7 @@ from deepxp.cli.report import count
 from deepxp.data.places import by_row
 from deepxp.data.readers.files import check_readable
 from deepxp.data.readers.formats import ACCEPTED, format_of
-from deepxp.data.readers.layout import Layout, check_no_header
+from deepxp.data.readers.layout import Layout, check_no_header, delimiter_in
 from deepxp.data.readers.numbers import GAPS, is_number, target_column
 from deepxp.data.readers.options import Options, limit_of
 from deepxp.data.readers.table import delimiter_of, records
@@ -52,8 +52,8 @@ def of_data(settings: Settings) -> dict[str, Any]:
     if first is None:
         raise DataError(f"{path}: has no rows, only blank lines or comments")
     rows = (record.cells for record in found_rows)
-    other = next((mark for mark in (",", ";", "\t", "|", " ") if mark in first[0].strip()), None)
-    if len(first) == 1 and other and settings.delimiter is None:
+    other = delimiter_in(first[0]) if len(first) == 1 else None
+    if other and settings.delimiter is None:
         return of_data(replace(settings, delimiter=other))
     header = settings.header == "yes" or (
         settings.header == "auto" and not any(is_number(cell) or truths(cell) for cell in first)

@@ -137,22 +137,6 @@ def _fit(
     optimizer: Optimizer,
     views: Views,
 ) -> History:
-    try:
-        return _watched(settings, report, folder, task, net, optimizer, views)
-    finally:
-        for note in views.notes:
-            report.line("note", as_flags(note))
-
-
-def _watched(
-    settings: Settings,
-    report: Report,
-    folder: Folder,
-    task: Problem,
-    net: Network,
-    optimizer: Optimizer,
-    views: Views,
-) -> History:
     def on_epoch(record: dict[str, float]) -> None:
         try:
             folder.record(record)
@@ -203,6 +187,9 @@ def _watched(
     except StoppedError as stopped:
         text = "go on with" if stopped.saved else "this was not saved; go on from before it with"
         raise StoppedBySignal(f"{text}: {_again(folder)}", signals.number) from None
+    finally:
+        for note in views.notes:
+            report.line("note", as_flags(note))
 
 
 def _compiles(net: Network) -> bool:

@@ -70,7 +70,7 @@ def layout(first: list[str], options: Options, place: str) -> Layout:
         )
     features = [column for column in range(len(cells)) if column != target and column not in left_out]
     if not features:
-        raise DataError(f"{place}: has no feature columns{_other_delimiter(first[0])}")
+        raise DataError(f"{place}: has no feature columns{_advice(first[0])}")
     header = named or options.header == "yes"
     if options.header == "auto" and not named:
         header = _is_header([cells[column] for column in features if column not in categories_at], cells, place)
@@ -218,8 +218,13 @@ def check_no_header(targets: Sequence[str], shape: Layout, options: Options, pla
     )
 
 
-def _other_delimiter(line: str) -> str:
-    found = next((mark for mark in (",", ";", "\t", "|", " ") if mark in line.strip()), None)
+def delimiter_in(line: str) -> str | None:
+    """What seems to separate the cells of a line that was read as one cell; None where nothing does."""
+    return next((mark for mark in (",", ";", "\t", "|", " ") if mark in line.strip()), None)
+
+
+def _advice(line: str) -> str:
+    found = delimiter_in(line)
     return f"; if {found!r} separates the cells, give delimiter={found!r}" if found else ""
 
 
